@@ -1,0 +1,90 @@
+"""
+Optimizely Data Platform (ODP) events from the log calls an application already has.
+
+    log call -> OdpHandler, OdpProcessor    what carries odp_action is captured
+             -> a Store                     events rest, within bounds
+             -> a Flusher                   takes batches on size, time, request and end
+             -> a Transport                 sends them, retries, and reports back
+             -> ODP
+
+The caller's thread copies what was logged and returns. Everything else happens on one
+daemon thread a client, and at the end of the process.
+"""
+
+from __future__ import annotations
+
+import logging as _logging
+from typing import TYPE_CHECKING, Any
+
+from ._event import VERSION as __version__
+
+if TYPE_CHECKING:
+    from ._client import OdpClient, Stats, flush
+    from ._context import (
+        bind_data,
+        bind_identifiers,
+        bound_data,
+        bound_identifiers,
+        clear_data,
+        clear_identifiers,
+    )
+    from ._event import OdpEvent
+    from ._handler import ContextFilter, OdpHandler
+    from ._processor import OdpProcessor
+    from .exceptions import ConfigurationError, InvalidEventError, OdpLoggingError
+
+__all__ = [
+    "ConfigurationError",
+    "ContextFilter",
+    "InvalidEventError",
+    "OdpClient",
+    "OdpEvent",
+    "OdpHandler",
+    "OdpLoggingError",
+    "OdpProcessor",
+    "Stats",
+    "__version__",
+    "bind_data",
+    "bind_identifiers",
+    "bound_data",
+    "bound_identifiers",
+    "clear_data",
+    "clear_identifiers",
+    "flush",
+]
+
+_HOMES = {
+    "_client": ("OdpClient", "Stats", "flush"),
+    "_context": (
+        "bind_data",
+        "bind_identifiers",
+        "bound_data",
+        "bound_identifiers",
+        "clear_data",
+        "clear_identifiers",
+    ),
+    "_event": ("OdpEvent",),
+    "_handler": ("ContextFilter", "OdpHandler"),
+    "_processor": ("OdpProcessor",),
+    "exceptions": ("ConfigurationError", "InvalidEventError", "OdpLoggingError"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for: an import must not cost what nobody uses.
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+_logging.getLogger("odp_logging").addHandler(_logging.NullHandler())

@@ -1,0 +1,361 @@
+"""The value that goes down the river: validated when made, never changed.
+
+What ODP takes, and what becomes of other values, with the sources:
+
+* ``type``, ``action`` and at least one identifier are required; identifier values are
+  text (ODP's OpenAPI file for ``/v3/events``).
+* Text is at most 1,024 characters, numbers are plain decimals (ODP developer docs,
+  "Objects and fields"); the Go SDK refuses integers beyond 2**53, we send them as text.
+* ``fs-user-id``, ``FS_USER_ID`` and ``FS-USER-ID`` mean ``fs_user_id`` (every SDK).
+* ``data`` starts with the SDKs' default data, which the caller's keys override.
+"""
+
+from __future__ import annotations
+
+import json as _json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from ._plain import MAX_DEPTH, MAX_TEXT, freeze, freeze_mapping
+from .exceptions import InvalidEventError
+
+VERSION = "0.1.0"
+
+DEFAULT_TYPE = "fullstack"
+"""The type of an event that names none, as in every Feature Experimentation SDK."""
+
+MAX_INTEGER = 2**53
+"""Integers beyond it lose digits in JSON readers that use doubles; sent as text."""
+
+_MILLISECONDS_FROM = 1e11
+"""Epoch seconds reach it in the year 5138: a larger number was milliseconds."""
+
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
+class OdpEvent:
+    """
+    One event as ODP will get it.
+
+    Everything is checked, copied and put into ODP's form when the event is made; what
+    the caller does to its dicts later changes nothing. `json` is the event in UTF-8.
+
+    Args:
+        action: What happened, for example ``"purchased"``. Text, not empty.
+        identifiers: Who did it; at least one non-empty value.
+        type: The kind of event; None or empty means ``"fullstack"``.
+        data: More about it; any values, put into ODP's form (see `_plain.freeze`).
+        timestamp: When it happened: epoch seconds, a datetime (a naive one is local
+            time) or ISO-8601 text. ODP uses its time of receipt where there is none.
+        idempotence_id: The id by which ODP knows a repetition; a new UUID4 if None.
+
+    Raises:
+        InvalidEventError: There is no action or no identifier, or identifiers or data
+            are not mappings, or data holds more than 10,000 values.
+    """
+
+    action: str
+    identifiers: Mapping[str, str]
+    type: str
+    data: Mapping[str, Any]
+    json: bytes = field(init=False)
+    adjusted: Mapping[str, int] = field(init=False)
+    """What had to be changed to fit, by kind: ``cut``, ``not_finite`` and so on."""
+
+    def __init__(
+        self,
+        action: str,
+        identifiers: Mapping[str, Any],
+        type: str | None = DEFAULT_TYPE,
+        data: Mapping[str, Any] | None = None,
+        *,
+        timestamp: float | str | datetime | None = None,
+        idempotence_id: str | None = None,
+    ) -> None:
+        notes: dict[str, int] = {}
+        body: dict[str, Any] = {
+            "type": _name(type, "type") or DEFAULT_TYPE,
+            "action": _required(_name(action, "action")),
+            "identifiers": _some(canonical_identifiers(identifiers, notes)),
+            "data": _data(data, timestamp, idempotence_id, notes),
+        }
+        try:
+            encoded = _encode(body).encode()
+        except UnicodeEncodeError:
+            _note(notes, "surrogate")
+            body = _without_surrogates(body)
+            encoded = _encode(body).encode()
+        put = object.__setattr__
+        put(self, "action", body["action"])
+        put(self, "identifiers", MappingProxyType(body["identifiers"]))
+        put(self, "type", body["type"])
+        put(self, "data", MappingProxyType(body["data"]))
+        put(self, "json", encoded)
+        put(self, "adjusted", MappingProxyType(notes) if notes else _EMPTY)
+
+    @property
+    def idempotence_id(self) -> str:
+        """The id that stays the same over retries, splits, spools and restarts."""
+        return str(self.data["idempotence_id"])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the event's JSON."""
+        return len(self.json)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as ODP gets it, as plain dicts of its own."""
+        made: dict[str, Any] = _json.loads(self.json)
+        return made
+
+    def __repr__(self) -> str:
+        # Events end up in tracebacks and log lines; whom they are about must not.
+        return (
+            f"<OdpEvent {self.type}/{self.action}: {len(self.identifiers)} identifiers,"
+            f" {len(self.data)} data values>"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OdpEvent) and self.json == other.json
+
+    def __hash__(self) -> int:
+        return hash(self.json)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an OdpEvent is not pickled: it names people; use to_dict()")
+
+
+def canonical_identifiers(
+    identifiers: Any, notes: dict[str, int] | None = None
+) -> dict[str, str]:
+    """
+    Return *identifiers* as ODP takes them: text values, one spelling of fs_user_id.
+
+    Empty and blank values are left out, and so are values that name nobody (booleans,
+    lists, fractions), counted in *notes* as ``identifier``.
+
+    Raises:
+        InvalidEventError: *identifiers* is not a mapping.
+    """
+    notes = {} if notes is None else notes
+    canonical: dict[str, str] = {}
+    alias = ""
+    for key, value in _items(identifiers, "identifiers"):
+        text = _identifier(value, notes)
+        if not text or not key.strip():
+            continue
+        if key.lower().replace("-", "_") != "fs_user_id" or key == "fs_user_id":
+            canonical[key] = text
+        else:
+            alias = alias or text
+    if alias:
+        canonical.setdefault("fs_user_id", alias)
+    return canonical
+
+
+def _items(mapping: Any, what: str) -> list[tuple[str, Any]]:
+    if mapping is None:
+        return []
+    try:
+        pairs = freeze_mapping(mapping, shallow=True)
+    except TypeError:
+        raise InvalidEventError(
+            f"odp_{what} must be a dict, not {type(mapping).__name__};"
+            f' pass odp_{what}={{"name": value}}',
+            reason=f"bad_{what}",
+        ) from None
+    return list(pairs.items())
+
+
+def _identifier(value: Any, notes: dict[str, int]) -> str | None:
+    if value is None:
+        return None
+    plain = freeze(value, only_known=True)
+    if type(plain) is int:
+        plain = _integer_text(plain)
+    elif type(plain) is float and plain.is_integer():
+        plain = str(int(plain))  # a data frame with gaps makes 17850.0 of 17850
+    if type(plain) is not str or len(plain) > MAX_TEXT:
+        _note(notes, "identifier")  # cutting it would name somebody else
+        return None
+    return plain if plain.strip() else None
+
+
+def _name(value: Any, what: str) -> str:
+    """Return the text of an action or type, "" for what is empty."""
+    if value is None:
+        return ""
+    plain = freeze(value, only_known=True)
+    if type(plain) is int:
+        plain = _integer_text(plain)
+    if type(plain) is not str:
+        raise InvalidEventError(
+            f"odp_{what} must be text, not {type(value).__name__}",
+            reason=f"bad_{what}",
+        )
+    return plain[:MAX_TEXT] if plain.strip() else ""
+
+
+def _required(action: str) -> str:
+    if not action:
+        raise InvalidEventError(
+            'the action is empty; pass odp_action="purchased" or the like',
+            reason="no_action",
+        )
+    return action
+
+
+def _some(identifiers: dict[str, str]) -> dict[str, str]:
+    if not identifiers:
+        raise InvalidEventError(
+            'no identifiers; pass odp_identifiers={"email": ...} or bind them once:'
+            " odp_logging.bind_identifiers(fs_user_id=...)",
+            reason="no_identifiers",
+        )
+    return identifiers
+
+
+def _data(
+    data: Any, timestamp: Any, idempotence_id: Any, notes: dict[str, int]
+) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "idempotence_id": None,
+        "data_source_type": "sdk",
+        "data_source": "odp-logging",
+        "data_source_version": VERSION,
+    }
+    seconds = _seconds(timestamp, notes)
+    if seconds is not None:
+        made["ts"] = seconds
+    if data is not None:
+        try:
+            plain = freeze_mapping(data)
+        except TypeError:
+            raise InvalidEventError(
+                f"odp_data must be a dict, not {type(data).__name__};"
+                ' pass odp_data={"item": "shirt"}',
+                reason="bad_data",
+            ) from None
+        for key, value in plain.items():
+            kind = type(value)
+            short = kind is str and len(value) <= MAX_TEXT
+            if short or kind is bool or value is None:
+                made[key[:MAX_TEXT]] = value
+            else:
+                made[key[:MAX_TEXT]] = _fit(value, notes, 1)
+        if seconds is not None and made["ts"] is None:
+            made["ts"] = seconds
+    given = _name_or_empty(idempotence_id) or _name_or_empty(made["idempotence_id"])
+    made["idempotence_id"] = given or new_id()
+    return made
+
+
+def _name_or_empty(value: Any) -> str:
+    try:
+        return _name(value, "idempotence_id")
+    except InvalidEventError:
+        return ""
+
+
+def _fit(value: Any, notes: dict[str, int], depth: int) -> Any:
+    """Return a frozen *value* within ODP's limits, noting what had to change."""
+    kind = type(value)
+    if kind is str:
+        if len(value) > MAX_TEXT:
+            _note(notes, "cut")
+            return value[:MAX_TEXT]
+        return value
+    if kind is int:
+        if -MAX_INTEGER <= value <= MAX_INTEGER:
+            return value
+        _note(notes, "integer")
+        return _integer_text(value)
+    if kind is float:
+        if math.isfinite(value):
+            return value
+        _note(notes, "not_finite")
+        return None
+    if kind is not dict and kind is not list:
+        return value
+    if depth > MAX_DEPTH:
+        _note(notes, "depth")
+        return None
+    if kind is list:
+        return [_fit(item, notes, depth + 1) for item in value]
+    return {key[:MAX_TEXT]: _fit(item, notes, depth + 1) for key, item in value.items()}
+
+
+def _integer_text(value: int) -> str:
+    try:
+        return str(value)
+    except ValueError:  # more digits than sys.set_int_max_str_digits allows
+        return f"{value:#x}"[:MAX_TEXT]
+
+
+def _seconds(timestamp: Any, notes: dict[str, int]) -> int | str | None:
+    """Return *timestamp* for ``data.ts``: whole epoch seconds, or ISO text as given.
+
+    Fractions are left out: whether ODP stores them is documented nowhere.
+    """
+    if timestamp is None:
+        return None
+    try:
+        if isinstance(timestamp, datetime):
+            return math.floor(timestamp.timestamp())
+        if type(timestamp) is str and not _is_number(timestamp):
+            datetime.fromisoformat(timestamp.replace("Z", "+00:00"))
+            return str(timestamp)
+        if isinstance(timestamp, bool):
+            raise ValueError
+        number = float(timestamp)
+        if number >= _MILLISECONDS_FROM:
+            _note(notes, "milliseconds")
+            number /= 1000
+        return math.floor(number)
+    except Exception:  # anything may have been logged as a time, see _plain
+        _note(notes, "timestamp")
+        return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _note(notes: dict[str, int], kind: str) -> None:
+    notes[kind] = notes.get(kind, 0) + 1
+
+
+def _without_surrogates(value: Any) -> Any:
+    if type(value) is str:
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if type(value) is list:
+        return [_without_surrogates(item) for item in value]
+    if type(value) is dict:
+        return {
+            _without_surrogates(key): _without_surrogates(item)
+            for key, item in value.items()
+        }
+    return value
+
+
+_encode: Callable[[Any], str] = _json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
+).encode
+
+
+def new_id() -> str:
+    """Return a new UUID4 as text, from the system's randomness (safe after a fork)."""
+    # str(uuid.uuid4()) costs six times as much.
+    h = os.urandom(16).hex()
+    variant = "89ab"[int(h[16], 16) & 3]
+    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{variant}{h[17:20]}-{h[20:]}"

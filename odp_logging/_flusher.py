@@ -1,0 +1,501 @@
+"""The mover: takes batches from a store and sends them, on size, time, request and end.
+
+One daemon thread, started when the first event comes. Where no thread may start (at the
+interpreter's end, in a sub-interpreter) or none is wanted, the same steps are made on
+the thread that asks for them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import get_ident
+
+from ._delivery import Cause, Delivery
+from ._diagnostics import Diagnostics
+from ._event import OdpEvent
+from ._lock import OwnedLock
+from .stores._base import Batch, Counts, Invalid, Store
+from .transports._base import Transport
+
+_IDLE_WAIT = 300.0
+_LONGEST_PAUSE = 1.0
+_DRAIN_BACKOFF = 1.0
+
+OnDelivery = Callable[[Sequence[OdpEvent]], object]
+OnDrop = Callable[[Sequence[OdpEvent], str], object]
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a flusher did so far; read by the stats, written by one thread at a time."""
+
+    requests: int = 0
+    batches: int = 0
+    last_error: str | None = None
+    last_success: float | None = None
+    state: str = "idle"
+
+
+class Flusher:
+    """
+    Moves events from *store* through *transport*.
+
+    `wake`, `flush`, `drain` and `give_up` may be called on any thread; the store and
+    the transport are used by one thread at a time, the one whose turn it is.
+
+    Args:
+        batch_size: Events that make a batch worth sending at once.
+        interval: Seconds that an event waits for company.
+        background: Whether to have a thread.
+        shutdown_timeout: Seconds the end of the process may wait for this flusher.
+        on_delivery, on_drop: The application's callbacks; called outside all locks.
+        before_thread: Called before a thread starts, once per thread.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        transport: Transport | None,
+        *,
+        batch_size: int,
+        interval: float,
+        background: bool = True,
+        shutdown_timeout: float = 5.0,
+        on_delivery: OnDelivery | None = None,
+        on_drop: OnDrop | None = None,
+        before_thread: Callable[[], object] = lambda: None,
+        diagnostics: Diagnostics | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store = store
+        self.shutdown_timeout = shutdown_timeout
+        self._transport = transport
+        self._batch_size = batch_size
+        self._interval = interval
+        self._background = background
+        self._on_delivery = on_delivery
+        self._on_drop = on_drop
+        self._before_thread = before_thread
+        self._diagnostics = diagnostics or Diagnostics()
+        self._clock = clock
+        self._reset()
+
+    def _reset(self) -> None:
+        self.idle = True
+        """Whether a put has to wake this flusher."""
+        self.progress = Progress()
+        self._pid = os.getpid()
+        self._turn = OwnedLock()
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self._moved = threading.Condition()
+        self._waiters: list[tuple[int, Callable[[], object]]] = []
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._worker = 0
+        self._due = False
+        self._ending = False
+        self._again = False
+        self._hurries = 0
+        self._hurry_to = 0
+        self._deadline: float | None = None
+        self._not_before = 0.0
+        self._released = False
+        self._late: Callable[[Flusher], object] | None = None
+        self._overflow_told = 0
+
+    # What others ask of it.
+
+    def wake(self, *, due: bool = False) -> None:
+        """Have the thread look at the store; start it if there is none."""
+        if due:
+            self._due = True
+        if self._transport is None or self.is_mine():
+            return
+        if self._late is not None and self._deadline is None:
+            self._late(self)
+        elif not self._background:
+            self._send_here()
+        elif self._thread is not None or self._start():
+            self.idle = False
+            self._ring()
+
+    def connect(self, transport: Transport) -> None:
+        """Send through *transport* from now on; only for a flusher that had none."""
+        self._transport = transport
+        if not self.is_empty():
+            self.wake()
+
+    def flush(self, timeout: float) -> bool:
+        """
+        Send all that was put before, and wait for it at most *timeout* seconds.
+
+        Returns:
+            Whether all of it was delivered, rejected or dropped in that time. False at
+            once on the flusher's own thread, a callback's for one.
+        """
+        if self.is_mine():
+            return False
+        target = self.hurry()
+        deadline = self._clock() + timeout
+        if self._has_thread():
+            return self._await(target, deadline)
+        self._drive(deadline)
+        return self.store.passed() >= target
+
+    def hurry(self) -> int:
+        """Send what is here without waiting for more; return the newest's number."""
+        target = self.store.entered()
+        self._hurry_to = max(self._hurry_to, target)
+        self._hurries += 1
+        if target > self.store.passed():
+            self.wake()
+        return target
+
+    def notify(self, target: int, callback: Callable[[], object]) -> None:
+        """Call *callback* once every event up to *target* has left."""
+        with self._moved:
+            self._waiters.append((target, callback))
+        self._tell_waiters()
+
+    def finish(self) -> None:
+        """Let the thread end once the store is empty; a later `wake` starts another."""
+        self._ending = True
+        if self._thread is not None:
+            self._ring()
+
+    def release(self) -> None:
+        """Finish, and be done with it: nobody will put anything any more."""
+        self._released = True
+        self.finish()
+
+    def is_mine(self) -> bool:
+        """Whether this thread is in the middle of this flusher's or store's code."""
+        return self.is_sending() or self.store.is_mine()
+
+    def is_sending(self) -> bool:
+        """Whether this thread sends for this flusher, or is in one of its callbacks."""
+        return self._worker == get_ident() or self._turn.mine()
+
+    def is_empty(self) -> bool:
+        """Whether no event is waiting here."""
+        return self.store.passed() >= self.store.entered()
+
+    def is_done(self) -> bool:
+        """Whether it was released, and nothing and nobody is left in it."""
+        return self._released and self._thread is None and self.is_empty()
+
+    # The end of the process, see _lifecycle.
+
+    def begin_drain(self, deadline: float) -> None:
+        """Hurry, and let no request or pause outlast *deadline*."""
+        self._deadline = deadline
+        self.hurry()
+
+    def end_drain(self, deadline: float) -> bool:
+        """Wait until everything has left, or for *deadline*; say whether it has."""
+        if not self.is_mine():
+            if self._has_thread():
+                self._await(self.store.entered(), deadline)
+            else:
+                self._drive(deadline)
+        self._deadline = None
+        return self.is_empty()
+
+    def give_up(self, reason: str) -> int:
+        """Drop what is left, and tell those who want to know; return how many."""
+        count = self.store.give_up(reason)
+        self._tell_drops()
+        self._tell_moved()
+        return count
+
+    def go_synchronous(self, drain: Callable[[Flusher], object]) -> None:
+        """From now on call *drain* where a thread would have been woken."""
+        self._late = drain
+        self.idle = True
+
+    def after_fork_once(self) -> None:
+        """Start afresh unless the fork hook has done so in this process."""
+        if self._pid != os.getpid():
+            self.after_fork()
+
+    def after_fork(self) -> None:
+        """Start afresh in a forked child."""
+        self.store.after_fork()
+        if self._transport is not None:
+            self._transport.after_fork()
+        self._reset()
+
+    # The thread.
+
+    def _start(self) -> bool:
+        # Re-entered from a signal handler, or by another thread: one start is enough.
+        if not self._starting.acquire(False):
+            return False
+        try:
+            # Never at the end: 3.12.0 to 3.12.2 raise, and nobody would wait for it.
+            if self._thread is None and self._deadline is None:
+                self._before_thread()
+                self._ending = False
+                thread = threading.Thread(
+                    target=self._run, name="odp-logging", daemon=True
+                )
+                self._thread = thread
+                thread.start()
+        except RuntimeError:
+            # The interpreter is ending, or this is a sub-interpreter that allows no
+            # daemon threads: whoever drains will do the work.
+            self._thread = None
+        finally:
+            self._starting.release()
+        return self._thread is not None
+
+    def _has_thread(self) -> bool:
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    def _ring(self) -> None:
+        # A raw lock as a semaphore: safe within a signal handler, unlike Event.set.
+        try:
+            self._bell.release()
+        except RuntimeError:  # rung already
+            pass
+
+    def _wait(self, seconds: float) -> None:
+        self._bell.acquire(timeout=max(0.0, min(seconds, _IDLE_WAIT)))
+
+    def _run(self) -> None:
+        self._worker = get_ident()
+        mine = self._thread
+        try:
+            if self._transport is not None:
+                self._transport.prepare()
+            while self._go_on():
+                pass
+        except Exception as error:  # a thread that died would lose all that follows
+            self._diagnostics.warn(
+                "died",
+                f"the flusher failed with {type(error).__name__}; it starts anew with"
+                " the next event; please report this",
+            )
+        finally:
+            if self._thread is mine:
+                self._worker = 0
+                self._thread = None
+                self.idle = True
+
+    def _go_on(self) -> bool:
+        """Wait for a batch and send it; return False at the thread's end."""
+        if self.is_empty():
+            self.progress.state = "idle"
+            if self._ending:
+                return False
+            self.idle = True
+            # Looked at once more: a put that came before `idle` did not ring.
+            if self.is_empty():
+                self._wait(_IDLE_WAIT)
+            self.idle = False
+            self._again = False
+            if self.is_empty():
+                return True
+        if not self._again:
+            self._ripen()
+        hurries = self._hurries
+        delivery = self.step()
+        if delivery.pending:
+            self._again = True
+            self._pause(delivery, hurries)
+        return True
+
+    def _ripen(self) -> None:
+        """Wait for company: for a full batch, the interval, a flush or the end."""
+        until = self._clock() + self._interval
+        while not (self._due or self._ending or self._deadline is not None):
+            left = until - self._clock()
+            if left <= 0 or self._hurry_to > self.store.passed():
+                return
+            self._wait(left)
+
+    def _pause(self, delivery: Delivery, hurries: int) -> None:
+        """Wait before the next attempt: shorter for a flush, never for Retry-After."""
+        start = self._clock()
+        self.progress.state = (
+            "misconfigured" if delivery.cause is Cause.CONFIGURATION else "retrying"
+        )
+        while True:
+            backoff = delivery.backoff
+            if self._deadline is not None:
+                backoff = min(backoff, _DRAIN_BACKOFF)
+            if self._hurries != hurries:
+                backoff = 0.0
+            until = start + max(backoff, delivery.retry_after)
+            left = until - self._clock()
+            if left <= 0 or self.is_empty():
+                return
+            self._wait(min(left, _LONGEST_PAUSE))
+            self._tell_drops()
+
+    # One step, on whichever thread has the turn.
+
+    def step(self) -> Delivery:
+        """Take one batch, send it and settle it; return what became of it."""
+        transport = self._transport
+        if transport is None:
+            return Delivery(0, requests=0)
+        with self._turn:
+            self._again = False
+            batch = self.store.take()
+            delivery = Delivery(0, requests=0)
+            if batch.events:
+                self.progress.state = "sending"
+                delivery = transport.send(batch, deadline=self._deadline)
+                self._note(delivery)
+            self.store.settle(batch, delivery)
+            self._due = False  # before the count: a put after it says so itself
+            if batch.cut or self._waiting() >= self._batch_size:
+                self._due = True
+            self.progress.state = "idle"
+        self._tell_moved()
+        self._report(batch, delivery)
+        self._tell_drops()
+        return delivery
+
+    def _note(self, delivery: Delivery) -> None:
+        self.progress.requests += delivery.requests
+        if len(delivery.pending) + len(delivery.rejected) < delivery.size:
+            self.progress.batches += 1
+            self.progress.last_success = time.time()
+        if delivery.pending:
+            self.progress.last_error = delivery.message
+
+    def _send_here(self) -> None:
+        """Make one attempt on the caller's thread (``background=False``)."""
+        if self._clock() < self._not_before:
+            return
+        delivery = self.step()
+        pause = max(delivery.backoff, delivery.retry_after)
+        self._not_before = self._clock() + pause
+
+    def _drive(self, deadline: float) -> None:
+        """Make steps on this thread until the store is empty or *deadline* comes."""
+        if self.is_mine():
+            return
+        while not self.is_empty() and self._clock() < deadline:
+            hurries = self._hurries
+            delivery = self.step()
+            if delivery.pending:
+                backoff = 0.0 if self._hurries != hurries else delivery.backoff
+                pause = max(min(backoff, _DRAIN_BACKOFF), delivery.retry_after)
+                self._wait(min(pause, deadline - self._clock()))
+            elif self._transport is None:
+                return
+
+    # Telling others what happened.
+
+    def _await(self, target: int, deadline: float) -> bool:
+        with self._moved:
+            while self.store.passed() < target:
+                left = deadline - self._clock()
+                if left <= 0:
+                    return False
+                # Bounded: the thread may die of something nobody foresaw.
+                self._moved.wait(min(left, _LONGEST_PAUSE))
+                if not self._has_thread():
+                    break
+        if self.store.passed() < target:
+            self._drive(deadline)
+        return self.store.passed() >= target
+
+    def _tell_moved(self) -> None:
+        with self._moved:
+            self._moved.notify_all()
+        self._tell_waiters()
+
+    def _tell_waiters(self) -> None:
+        if not self._waiters:
+            return
+        passed = self.store.passed()
+        with self._moved:
+            ready = [call for target, call in self._waiters if target <= passed]
+            self._waiters = [waiter for waiter in self._waiters if waiter[0] > passed]
+        for call in ready:
+            try:
+                call()
+            except RuntimeError:  # its event loop was closed meanwhile
+                pass
+
+    def _report(self, batch: Batch, delivery: Delivery) -> None:
+        for invalid in batch.invalid:
+            self._diagnostics.warn(f"invalid:{invalid.reason}", _why(invalid))
+        if delivery.rejected:
+            position, reason = next(iter(delivery.rejected.items()))
+            event = batch.events[position]
+            self._diagnostics.warn(
+                "rejected",
+                f"ODP rejected {len(delivery.rejected)} of {delivery.size} events, the"
+                f' first a {event.type}/{event.action}: "{_masked(reason, event)}";'
+                " they were not sent again, the others are unharmed; mend the call",
+            )
+        if delivery.pending and delivery.cause is Cause.CONFIGURATION:
+            self._diagnostics.warn(
+                "configuration",
+                f"{delivery.message}; {self._waiting()} events are kept and one probe"
+                f" is sent every {delivery.backoff:.0f} s; check api_key and api_host",
+            )
+        elif delivery.pending and delivery.cause is Cause.PASSING:
+            pause = max(delivery.backoff, delivery.retry_after)
+            self._diagnostics.warn(
+                "passing",
+                f"{delivery.message}; {self._waiting()} events are kept, next attempt"
+                f" in {pause:.1f} s",
+            )
+        accepted = delivery.accepted if self._on_delivery and delivery.size else ()
+        if accepted and self._on_delivery is not None:
+            self._call(self._on_delivery, [batch.events[place] for place in accepted])
+        if delivery.rejected and self._on_drop is not None:
+            for place, reason in delivery.rejected.items():
+                self._call(self._on_drop, [batch.events[place]], f"rejected: {reason}")
+
+    def _waiting(self) -> int:
+        return self.store.entered() - self.store.passed()
+
+    def _tell_drops(self) -> None:
+        counts: Counts = self.store.counts()
+        lost = counts.dropped.get("overflow", 0) + counts.dropped.get("too_large", 0)
+        if lost > self._overflow_told:
+            self._diagnostics.warn(
+                "overflow",
+                f"the buffer is full; {lost} events were dropped so far; raise"
+                " max_queue_size, or find out why ODP does not take them",
+            )
+            self._overflow_told = lost
+        if self._on_drop is not None:
+            for dropped in self.store.dropped():
+                self._call(self._on_drop, dropped.events, dropped.reason)
+
+    def _call(self, callback: Callable[..., object], *arguments: object) -> None:
+        try:
+            callback(*arguments)
+        except Exception as error:  # the application's code, on our thread
+            self._diagnostics.warn(
+                "callback",
+                f"a callback raised {type(error).__name__}; delivery goes on",
+            )
+
+
+def _why(invalid: Invalid) -> str:
+    where = f"{invalid.origin}: " if invalid.origin else ""
+    return f"{where}event rejected: {invalid.message}"
+
+
+def _masked(reason: str, event: OdpEvent) -> str:
+    """Return ODP's *reason* without what it quotes of *event*."""
+    values = [*event.identifiers.values(), *event.data.values()]
+    for value in sorted(map(str, values), key=len, reverse=True):
+        if len(value) > 2:
+            reason = reason.replace(value, "***")
+    return reason

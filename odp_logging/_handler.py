@@ -1,0 +1,157 @@
+"""logging's way in: a handler for tagged records, and a filter that stamps them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from ._client import OdpClient, without_secrets
+from ._config import sealed
+from ._context import bound
+from ._mapping import ACTION, Captured, Taken
+
+_OWN = frozenset({"odp_logging", "urllib3", "requests"})
+"""Roots of logger names whose records would feed the handler on its own requests."""
+
+_CONTEXT = "_odp_bound"
+
+
+class OdpHandler(logging.Handler):
+    """
+    Turns records tagged with ``odp_action`` into ODP events.
+
+    An event needs ``odp_action`` and, here or bound before, ``odp_identifiers``;
+    ``odp_type``, ``odp_data``, ``odp_timestamp`` and ``odp_idempotence_id`` may come
+    with them. A record without the tag costs one look-up and takes no lock. Emitting
+    does no I/O, waits for nothing and raises nothing.
+
+    structlog's event dict in ``record.msg`` and loguru's ``record.extra`` are read too.
+
+    Args:
+        api_key: ODP's public key; else ``ODP_API_KEY``.
+        level: Records below it are ignored.
+        client: A client to share; it is not closed with the handler.
+        settings: As for `OdpClient`.
+
+    Raises:
+        ConfigurationError: A setting is unknown, or its value cannot be used.
+    """
+
+    odp_only = True
+    """Shows no text: the library's own warnings need another handler, or stderr."""
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        level: int | str = logging.NOTSET,
+        client: OdpClient | None = None,
+        **settings: Any,
+    ) -> None:
+        settings, api_key = sealed(api_key, settings), None
+        super().__init__(level)
+        self._owned = client is None
+        self._settings = settings
+        self.client = OdpClient(**settings) if client is None else client
+        flush_level = self.client.config.flush_level
+        self._flush_level = sys.maxsize if flush_level is None else flush_level
+
+    def handle(self, record: logging.LogRecord) -> Any:
+        """Emit *record* if it is tagged and the filters let it pass."""
+        # Here and not in emit(): the handler's lock is never taken. logging.shutdown()
+        # holds it while it flushes, and the flusher's thread logs through urllib3.
+        if ACTION not in record.__dict__ and not _tagged_inside(record):
+            return False
+        passed: Any = self.filter(record)
+        if passed:
+            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        return passed
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Capture the event that *record* describes, if it describes one."""
+        try:
+            fields = _fields_of(record)
+            if fields is None or record.name.partition(".")[0] in _OWN:
+                return
+            self.client.put(
+                fields,
+                time=record.created,
+                origin=(record.pathname, record.lineno),
+                context=getattr(record, _CONTEXT, None),
+                hurry=record.levelno >= self._flush_level,
+            )
+        except Exception as error:  # nothing is raised into a log call
+            self.client.failed(error, (record.pathname, record.lineno))
+
+    def flush(self) -> None:
+        """Send what is buffered and wait for it, but never within dictConfig."""
+        self.client.flush()
+
+    def close(self) -> None:
+        """Deliver what is buffered; a record that comes later is still delivered."""
+        if self._owned:
+            self.client.close()
+        else:
+            self.client.flush()
+        super().close()
+
+    def __repr__(self) -> str:
+        level = logging.getLevelName(self.level)
+        return f"<OdpHandler ({level}) {self.client!r}>"
+
+    def __reduce__(self) -> Any:
+        if self._owned:
+            return _rebuilt, (type(self), self.level, without_secrets(self._settings))
+        return _rebuilt, (type(self), self.level, {"client": self.client})
+
+
+def _rebuilt(
+    kind: type[OdpHandler], level: int, settings: dict[str, Any]
+) -> OdpHandler:
+    return kind(level=level, **settings)
+
+
+def _tagged_inside(record: logging.LogRecord) -> bool:
+    """Whether structlog's or loguru's dict within *record* carries the tag."""
+    message = record.msg
+    if message.__class__ is not str and isinstance(message, dict):
+        return ACTION in message
+    extra = record.__dict__.get("extra")
+    return extra is not None and isinstance(extra, dict) and ACTION in extra
+
+
+def _fields_of(record: logging.LogRecord) -> dict[str, Any] | None:
+    """Return the dict that holds the ``odp_*`` fields; None if there are none."""
+    fields: dict[str, Any] = record.__dict__
+    if ACTION not in fields:
+        message = record.msg
+        fields = message if isinstance(message, dict) else fields.get("extra", {})
+    if not isinstance(fields, dict) or ACTION not in fields:
+        return None
+    if type(fields[ACTION]) is Captured:
+        return None  # by a processor before us
+    if fields is record.msg:
+        # For processors within a ProcessorFormatter, which gets a copy of the record.
+        fields[ACTION] = Taken(fields[ACTION])
+    return fields
+
+
+class ContextFilter(logging.Filter):
+    """
+    Stamps tagged records with what is bound where they are logged.
+
+    For a ``QueueHandler``: its listener emits on a thread of its own, where nothing is
+    bound. Add it to the queue's handler: ``queue_handler.addFilter(ContextFilter())``.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Stamp *record* and let it pass."""
+        if ACTION in record.__dict__ or _tagged_inside(record):
+            context = bound()
+            if context is not None:
+                # Plain dicts, since a record may be pickled on its way.
+                record.__dict__[_CONTEXT] = tuple(
+                    tuple(dict(layer) for layer in layers) for layers in context
+                )
+        return True

@@ -1,0 +1,241 @@
+"""The interpreter's business: its end, its forks, its signals, its locks.
+
+Measured on CPython 3.9 to 3.13. At the end of a process come, in this order:
+
+1. callbacks of ``threading._register_atexit``; in children of `multiprocessing` made by
+   fork or forkserver these and `multiprocessing.util.Finalize` are all that runs before
+   3.13, neither atexit nor ``logging.shutdown``;
+2. the join of non-daemon threads;
+3. atexit callbacks, newest first: registered when this module is imported, ours runs
+   late, after those of the application that log a last event. Daemon threads still run.
+   From 3.12.0 to 3.12.2 no thread can be started from (1) on;
+4. daemon threads are frozen.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Protocol
+
+from ._diagnostics import say
+
+
+class Drainable(Protocol):
+    """What the end of the process asks of a flusher."""
+
+    shutdown_timeout: float
+
+    def begin_drain(self, deadline: float) -> None:
+        """Start to send everything."""
+
+    def end_drain(self, deadline: float) -> bool:
+        """Wait until everything has left, or for *deadline*."""
+
+    def give_up(self, reason: str) -> int:
+        """Drop what is left; return how many events that were."""
+
+    def go_synchronous(self, drain: Callable[[Drainable], object]) -> None:
+        """Call *drain* instead of waking a thread."""
+
+    def after_fork(self) -> None:
+        """Start afresh in a forked child."""
+
+    def is_mine(self) -> bool:
+        """Whether this thread is at work in it right now."""
+
+    def is_done(self) -> bool:
+        """Whether nothing is left to do."""
+
+
+_lines: dict[int, Drainable] = {}
+_spent = 0.0
+_ending = False
+_hooked_pid = os.getpid()
+
+
+def register(line: Drainable) -> None:
+    """Have *line* drained at the end of the process and reset after a fork.
+
+    It is held, so that a handler which nobody holds any more still delivers, until it
+    was released and has nothing left to do.
+    """
+    for key, other in list(_lines.items()):
+        if other.is_done():
+            _lines.pop(key, None)
+    _lines[id(line)] = line
+    if _ending:
+        line.go_synchronous(_drain_late)
+
+
+def registered() -> list[Drainable]:
+    """Return all that is registered in this process."""
+    return list(_lines.values())
+
+
+def is_ending() -> bool:
+    """Whether the last drain of this process has begun."""
+    return _ending
+
+
+def owns_module_lock() -> bool:
+    """
+    Whether this thread holds ``logging._lock``.
+
+    dictConfig does while it flushes and closes the old handlers. Who then waits for a
+    thread that logs (urllib3 does) waits for ever.
+    """
+    owned = getattr(getattr(logging, "_lock", None), "_is_owned", None)
+    return bool(owned is not None and owned())
+
+
+def enter_process() -> None:
+    """Make sure that the end of this process is heard of; called before each thread.
+
+    Not in the fork hook: `multiprocessing` clears finalisers and, from 3.13 on, atexit
+    callbacks after it.
+    """
+    global _hooked_pid
+    if _hooked_pid == os.getpid() and not _is_multiprocessing_child():
+        return
+    if _hooked_pid != os.getpid():
+        _hooked_pid = os.getpid()
+        atexit.register(_at_exit)
+    _hook_child()
+
+
+def _is_multiprocessing_child() -> bool:
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
+
+
+_finalised_pid = 0
+
+
+def _hook_child() -> None:
+    global _finalised_pid
+    if not _is_multiprocessing_child() or _finalised_pid == os.getpid():
+        return
+    from multiprocessing.util import Finalize
+
+    _finalised_pid = os.getpid()
+    # A negative priority runs after the application's own finalisers.
+    Finalize(None, _at_exit, exitpriority=-100)
+
+
+def drain(lines: list[Drainable]) -> None:
+    """Send all that *lines* hold, within what is left of their shutdown timeouts."""
+    global _spent
+    start = time.monotonic()
+    deadlines = [start + max(0.0, line.shutdown_timeout - _spent) for line in lines]
+    for line, deadline in zip(lines, deadlines):
+        line.begin_drain(deadline)
+    for line, deadline in zip(lines, deadlines):
+        line.end_drain(deadline)
+    _spent += time.monotonic() - start
+
+
+def _at_exit() -> None:
+    """Drain for the last time, and say once what could not be delivered."""
+    global _ending
+    _ending = True
+    lines = registered()
+    started = time.monotonic()
+    try:
+        drain(lines)
+        lost = 0
+        for line in lines:
+            line.go_synchronous(_drain_late)
+            lost += line.give_up("exit")
+        report_lost(lost, time.monotonic() - started)
+    except Exception as error:  # nobody above could do anything about it
+        say(f"draining at exit failed with {type(error).__name__}")
+
+
+def report_lost(lost: int, seconds: float) -> None:
+    """Say on stderr how many events this process leaves undelivered."""
+    if not lost or sys.stderr is None:
+        return
+    print(
+        f"odp_logging: exiting with {lost} undelivered event{'s' * (lost != 1)} after"
+        f" {seconds:.1f} s; they are lost; raise shutdown_timeout or find out why ODP"
+        " does not answer",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _drain_late(line: Drainable) -> None:
+    """Deliver what an atexit callback or a finaliser logged after the last drain."""
+    started = time.monotonic()
+    drain([line])
+    report_lost(line.give_up("exit"), time.monotonic() - started)
+
+
+def _before_threads_end() -> None:
+    # Elsewhere atexit follows; for these children this is the last that runs.
+    if _is_multiprocessing_child():
+        _at_exit()
+
+
+def _after_fork_in_child() -> None:
+    global _spent, _ending
+    _spent = 0.0
+    _ending = False
+    for line in registered():
+        line.after_fork()
+
+
+def handle_sigterm() -> bool:
+    """
+    Deliver before a SIGTERM that nobody else handles ends the process.
+
+    Only the default disposition is replaced, and only from the main thread: whoever
+    handles SIGTERM himself keeps his handler. The process still dies of the signal.
+
+    Returns:
+        Whether our handler is in place.
+    """
+    try:
+        current = signal.getsignal(signal.SIGTERM)
+        if current is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _on_sigterm)
+            return True
+    except ValueError:  # not the main thread
+        return False
+    return current is _on_sigterm
+
+
+def _on_sigterm(signum: int, frame: FrameType | None) -> None:
+    if any(line.is_mine() for line in registered()):
+        # It interrupted our own code, whose locks it would wait for: let that end, and
+        # come back.
+        again = threading.Timer(0.01, os.kill, (os.getpid(), signum))
+        again.daemon = True
+        again.start()
+        return
+    _at_exit()
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
+
+
+def _install() -> None:
+    hook = getattr(threading, "_register_atexit", None)
+    if hook is not None:
+        try:
+            hook(_before_threads_end)
+        except RuntimeError:  # the interpreter is ending already
+            pass
+    atexit.register(_at_exit)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+_install()

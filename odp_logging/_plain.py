@@ -1,0 +1,199 @@
+"""Any Python value to plain JSON values: str, int, float, bool, None, list and dict.
+
+Runs in the caller's thread, because a value may change after the log call, and only
+here is code of the application's objects run: their ``__str__`` and ``__iter__``, each
+guarded. What comes out is exact, built-in and ours alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from itertools import islice
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from .exceptions import InvalidEventError
+
+MAX_TEXT = 1024
+"""Characters ODP keeps of a text (ODP developer docs, "Objects and fields")."""
+
+MAX_DEPTH = 8
+"""Levels of lists and dicts; ODP documents one (``order.items``)."""
+
+MAX_VALUES = 10_000
+"""Values in one event, nested ones included."""
+
+_SCALARS = frozenset({int, float, bool, type(None)})
+_UNKNOWN = object()
+
+
+def freeze(value: Any, *, only_known: bool = False) -> Any:
+    """
+    Return *value* as plain JSON values of our own.
+
+    datetime, date and time become ISO-8601 text; timedelta seconds; UUID and Decimal
+    text; an Enum its value; bytes text; sets, tuples and deques lists; numpy scalars
+    numbers. Anything else becomes its ``str()``, or its type's name if that raises.
+    Text keeps one character more than ODP does, so that a cut can be counted later.
+
+    Args:
+        only_known: Return a list, which fits nowhere, for what has no known text form,
+            instead of calling its ``str()``.
+    """
+    known = _freeze(value, _Room(), 0)
+    if known is not _UNKNOWN:
+        return known
+    return [] if only_known else _text_of(value)
+
+
+def freeze_mapping(
+    mapping: Any, *, shallow: bool = False, hidden: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """
+    Return a copy of *mapping* with text keys and, unless *shallow*, frozen values.
+
+    Args:
+        hidden: Keys, at any depth, whose values are replaced by ``"[redacted]"``.
+
+    Raises:
+        TypeError: *mapping* is not a mapping, or cannot be read.
+        InvalidEventError: It holds more than `MAX_VALUES` values.
+    """
+    try:
+        pairs = _pairs(mapping)
+    except Exception as error:
+        raise TypeError(type(error).__name__) from None
+    if pairs is None:
+        raise TypeError("not a mapping")
+    if shallow:
+        return {key: value for key, value in pairs if type(key) is str}
+    return _Room(hidden).dict_of(pairs, 1)
+
+
+class _Room:
+    """How many values one event may still hold, and which of them are hidden."""
+
+    __slots__ = ("hidden", "left")
+
+    def __init__(self, hidden: frozenset[str] = frozenset()) -> None:
+        self.left = MAX_VALUES
+        self.hidden = hidden
+
+    def take(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise InvalidEventError(
+                f"data holds more than {MAX_VALUES} values; log what matters of it",
+                reason="too_many_values",
+            )
+
+    def dict_of(self, pairs: list[tuple[Any, Any]], depth: int) -> dict[str, Any]:
+        self.take(len(pairs))
+        made: dict[str, Any] = {}
+        for key, value in pairs:
+            if type(key) is not str:
+                key = _text_of(key)
+            if self.hidden and key in self.hidden:
+                made[key] = "[redacted]"
+                continue
+            kind = type(value)
+            if kind in _SCALARS or (kind is str and len(value) <= MAX_TEXT):
+                made[key] = value
+                continue
+            plain = _freeze(value, self, depth)
+            made[key] = _text_of(value) if plain is _UNKNOWN else plain
+        return made
+
+    def list_of(self, items: list[Any], depth: int) -> list[Any]:
+        self.take(len(items))
+        made = []
+        for item in items:
+            plain = _freeze(item, self, depth)
+            made.append(_text_of(item) if plain is _UNKNOWN else plain)
+        return made
+
+
+def _freeze(value: Any, room: _Room, depth: int) -> Any:
+    """Return the plain form of *value*, or _UNKNOWN if only its ``str()`` is left."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if kind is str:
+        return value[: MAX_TEXT + 1]
+    try:
+        if issubclass(kind, Enum):
+            return _freeze(value.value, room, depth)
+        scalar = _scalar(value, kind)
+        if scalar is not _UNKNOWN:
+            return scalar
+        items = _elements(value, kind)
+        pairs = None if items is not None else _pairs(value)
+    except Exception:  # code of the application's objects
+        return _UNKNOWN
+    if items is None and pairs is None:
+        return _UNKNOWN
+    if depth > MAX_DEPTH:
+        # One empty level more than ODP gets: the cut is counted where it is made.
+        return []
+    if items is not None:
+        return room.list_of(items, depth + 1)
+    return room.dict_of(pairs or [], depth + 1)
+
+
+def _scalar(value: Any, kind: type) -> Any:
+    # The base types' own methods: a subclass may lie in its overrides.
+    if issubclass(kind, str):
+        return str.__str__(value)[: MAX_TEXT + 1]
+    if issubclass(kind, int):
+        return int.__int__(value)
+    if issubclass(kind, float):
+        return float.__float__(value)
+    if issubclass(kind, (datetime, date, time)):
+        return str(value.isoformat())
+    if issubclass(kind, timedelta):
+        return timedelta.total_seconds(value)
+    if issubclass(kind, Decimal):
+        return str(value) if value.is_finite() else float("nan")
+    if issubclass(kind, UUID):
+        return str(value)
+    if issubclass(kind, (bytes, bytearray)):
+        return bytes(value[: 4 * MAX_TEXT]).decode("utf-8", "replace")[: MAX_TEXT + 1]
+    if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        item = value.item()
+        if type(item) in _SCALARS:
+            return item
+    return _UNKNOWN
+
+
+def _elements(value: Any, kind: type) -> list[Any] | None:
+    for sequence in (list, tuple, set, frozenset, deque):
+        if issubclass(kind, sequence):
+            return list(islice(sequence.__iter__(value), MAX_VALUES + 1))
+    return None
+
+
+def _pairs(value: Any) -> list[tuple[Any, Any]] | None:
+    kind = type(value)
+    if kind is dict or kind is MappingProxyType:
+        return list(value.items())
+    if issubclass(kind, dict):
+        return list(dict.items(value))
+    if issubclass(kind, Mapping):
+        return [(key, value[key]) for key in islice(value, MAX_VALUES + 1)]
+    return None
+
+
+def _text_of(value: Any) -> str:
+    kind = type(value)
+    try:
+        if kind is str:
+            return str(value)[: MAX_TEXT + 1]
+        text = str(value)
+        return str.__str__(text)[: MAX_TEXT + 1]
+    except Exception:  # code of the application's objects
+        return f"<{type.__getattribute__(kind, '__name__')}>"

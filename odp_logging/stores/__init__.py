@@ -1,0 +1,1 @@
+"""Where events rest; the members are interchangeable, see `Store`."""

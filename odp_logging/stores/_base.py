@@ -1,0 +1,107 @@
+"""What every store does, and the values it speaks in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .._delivery import Delivery
+from .._event import OdpEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """A logged event that could not be made: why, and where it was logged."""
+
+    reason: str
+    message: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one `Store.take` yields: events to send, and what could not become one."""
+
+    events: Sequence[OdpEvent]
+    invalid: Sequence[Invalid] = ()
+    cut: bool = False
+    """Whether more was there than fits into one request by its bytes."""
+
+    def only(self, positions: Sequence[int]) -> Batch:
+        """Return the batch of the events at *positions*, in that order."""
+        return Batch([self.events[position] for position in positions])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the events' JSON, with the commas and brackets around them."""
+        return sum(len(event.json) + 1 for event in self.events) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """
+    What a store did with its events, read at one moment.
+
+    ``accepted == delivered + sum(rejected) + sum(dropped) + pending``, always.
+    """
+
+    accepted: int = 0
+    delivered: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    pending: int = 0
+    queue_bytes: int = 0
+    retried: int = 0
+    adjusted: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Events that will not be delivered, and why."""
+
+    events: Sequence[OdpEvent]
+    reason: str
+
+
+class Store(Protocol):
+    """
+    A place where events rest between a log call and their delivery.
+
+    `put` is called on any thread, and within a signal handler or a finaliser that
+    interrupted another `put`: it takes no lock that it would have to wait for. `take`
+    and `settle` are called by one thread at a time, in turns, always as a pair.
+    """
+
+    def put(self, logged: Any) -> bool:
+        """Keep what was logged; return whether enough is there for a full batch."""
+
+    def refuse(self, reason: str) -> None:
+        """Count an event that is rejected before it comes to rest here."""
+
+    def take(self) -> Batch:
+        """Return the oldest events, a batch at most; they stay here until settled."""
+
+    def settle(self, batch: Batch, delivery: Delivery) -> None:
+        """Forget what was accepted or rejected; keep what is pending, in its place."""
+
+    def give_up(self, reason: str) -> int:
+        """Drop all that is here, counted by *reason* or ``in_doubt``; say how many."""
+
+    def dropped(self) -> Sequence[Dropped]:
+        """Return what was dropped since the last call, for those who want to know."""
+
+    def entered(self) -> int:
+        """Return the number of the newest event here, counted from 1."""
+
+    def passed(self) -> int:
+        """Return the number up to which every event has left: settled or dropped."""
+
+    def is_mine(self) -> bool:
+        """Whether this thread was interrupted in the middle of the store's code."""
+
+    def counts(self) -> Counts:
+        """Return what became of all events so far."""
+
+    def after_fork(self) -> None:
+        """Start empty in a forked child: what is here belongs to the parent."""

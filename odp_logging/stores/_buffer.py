@@ -1,0 +1,370 @@
+"""Events in memory: a bounded deque that many threads fill and one flusher empties."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from .._delivery import Delivery
+from .._event import OdpEvent
+from .._lock import OwnedLock
+from ..exceptions import InvalidEventError
+from ._base import Batch, Counts, Dropped, Invalid
+
+Overflow = Literal["drop_oldest", "drop_newest", "block"]
+
+_LOOK_EVERY = 64
+_SMALL = 4096
+
+
+class Buffer:
+    """
+    A `Store` in memory.
+
+    `put` appends to a deque without a lock; the books are kept by whoever gets the
+    lock without waiting: every 64 events, for a large one, when a batch may be full,
+    and at every `take`. So a log call never waits for another one, and a signal
+    handler or finaliser that logs in the middle of a log call cannot deadlock. The
+    bound on bytes may be passed by what 64 small events take, never by more.
+
+    Args:
+        build: Makes the event of what was put, on the flusher's thread. It returns
+            None to leave it out, and raises InvalidEventError.
+        batch_size, batch_bytes: When enough is there for a full batch.
+        max_size, max_bytes: Bounds, in events and in bytes of their texts.
+        overflow: Who has to go when a bound is reached.
+        block_timeout: Seconds that `put` waits for room with overflow ``"block"``.
+        keep_dropped: Whether somebody will ask for `dropped`.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Any], OdpEvent | None],
+        *,
+        batch_size: int,
+        batch_bytes: int,
+        max_size: int,
+        max_bytes: int,
+        overflow: Overflow = "drop_oldest",
+        block_timeout: float = 1.0,
+        keep_dropped: bool = False,
+    ) -> None:
+        self._build = build
+        self._batch_size = batch_size
+        self._batch_bytes = batch_bytes
+        self._max_size = max_size
+        self._max_bytes = max_bytes
+        self._drop_oldest = overflow == "drop_oldest"
+        self._block_timeout = block_timeout if overflow == "block" else None
+        self._keep_dropped = keep_dropped
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Start empty, with locks of our own: the parent's may be held for ever."""
+        self._lock = OwnedLock()
+        self._room = threading.Condition()
+        self._incoming: deque[Any] = deque()
+        self._ready: deque[Any] = deque()
+        self._building: Sequence[Any] = ()
+        self._held: list[_Held] = []
+        self._current: Batch | None = None
+        self._lost: deque[tuple[Any, str]] = deque(maxlen=self._max_size)
+        self._bytes = 0
+        self._entered = 0
+        self._accepted = 0
+        self._delivered = 0
+        self._retried = 0
+        self._rejected: dict[str, int] = {}
+        self._dropped: dict[str, int] = {}
+        self._adjusted: dict[str, int] = {}
+        self._look_at = self._next_look()
+
+    # The caller's thread.
+
+    def put(self, logged: Any) -> bool:
+        """Keep *logged*; return whether enough is there for a full batch."""
+        if self._block_timeout is not None:
+            self._wait_for_room()
+        incoming = self._incoming
+        incoming.append(logged)
+        if len(incoming) < self._look_at and logged.size < _SMALL:
+            return False
+        due = False
+        # A second look, for what others left to us while we held the lock.
+        for _ in range(2):
+            if not incoming or not self._lock.try_acquire():
+                break
+            try:
+                due = self._sort_in()
+            finally:
+                self._lock.release()
+        return due
+
+    def _wait_for_room(self) -> None:
+        if not self._is_full() or self._lock.mine():
+            return
+        deadline = time.monotonic() + (self._block_timeout or 0)
+        with self._room:
+            while self._is_full():
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._room.wait(left):
+                    return
+
+    def _is_full(self) -> bool:
+        waiting = len(self._incoming) + len(self._ready) + len(self._building)
+        return (
+            waiting + len(self._held) >= self._max_size
+            or self._bytes >= self._max_bytes
+        )
+
+    # Under the lock.
+
+    def _sort_in(self) -> bool:
+        """Move what came in to its place within the bounds; say if a batch is due."""
+        for _ in range(len(self._incoming)):
+            self._accepted += 1
+            self._enter(self._incoming.popleft())
+        self._look_at = self._next_look()
+        return len(self._ready) >= self._batch_size or self._bytes >= self._batch_bytes
+
+    def _enter(self, logged: Any) -> None:
+        size = logged.size
+        if size > self._max_bytes:
+            self._drop(logged, "too_large")
+            return
+        while not self._fits(size):
+            if not self._drop_oldest or not self._ready:
+                self._drop(logged, "overflow")
+                return
+            oldest = self._ready.popleft()
+            self._bytes -= oldest.size
+            self._drop(oldest, "overflow")
+        self._ready.append(logged)
+        self._bytes += size
+        self._entered += 1
+
+    def _fits(self, size: int) -> bool:
+        here = len(self._ready) + len(self._building) + len(self._held)
+        return here < self._max_size and self._bytes + size <= self._max_bytes
+
+    def _next_look(self) -> int:
+        """How many may come in before the books must be looked at again."""
+        here = len(self._ready) + len(self._building) + len(self._held)
+        look = min(_LOOK_EVERY, self._max_size - here + 1)
+        to_batch = self._batch_size - len(self._ready)
+        return max(1, min(look, to_batch) if to_batch > 0 else look)
+
+    def _drop(self, logged: Any, reason: str) -> None:
+        self._dropped[reason] = self._dropped.get(reason, 0) + 1
+        if self._keep_dropped:
+            self._lost.append((logged, reason))
+
+    # The flusher's thread.
+
+    def take(self) -> Batch:
+        """Return the oldest events that fit into one request, made on this thread."""
+        with self._lock:
+            self._sort_in()
+            room = self._batch_size - len(self._held)
+            fresh = [self._ready.popleft() for _ in range(min(room, len(self._ready)))]
+            self._building = fresh
+            number = self._entered - len(self._ready) - len(fresh)
+        made: list[_Held] = []
+        invalid: list[Invalid] = []
+        left_out: list[Any] = []
+        for logged in fresh:
+            number += 1
+            try:
+                event = self._build(logged)
+            except InvalidEventError as error:
+                invalid.append(Invalid(error.reason, str(error), _origin(logged)))
+            except Exception as error:  # before_send is the application's code
+                invalid.append(
+                    Invalid(
+                        "not_buildable",
+                        f"making it raised {type(error).__name__}",
+                        _origin(logged),
+                    )
+                )
+            else:
+                if event is None:
+                    left_out.append(logged)
+                else:
+                    made.append(_Held(event, number, logged.size))
+        with self._lock:
+            if self._building is not fresh:
+                return Batch((), invalid)  # given up, or forked away, meanwhile
+            self._building = ()
+            self._book_made(fresh, made, invalid, left_out)
+            events = self._first_held()
+            self._current = Batch(events, invalid, cut=len(events) < len(self._held))
+            return self._current
+
+    def _book_made(
+        self,
+        fresh: Sequence[Any],
+        made: list[_Held],
+        invalid: list[Invalid],
+        left_out: list[Any],
+    ) -> None:
+        self._bytes -= sum(logged.size for logged in fresh)
+        self._bytes += sum(held.size for held in made)
+        self._held += made
+        for held in made:
+            for kind, count in held.event.adjusted.items():
+                self._adjusted[kind] = self._adjusted.get(kind, 0) + count
+        for refused in invalid:
+            self._count_rejected(refused.reason)
+        for logged in left_out:
+            self._drop(logged, "before_send")
+        self._look_at = self._next_look()
+
+    def _first_held(self) -> list[OdpEvent]:
+        events: list[OdpEvent] = []
+        size = 2
+        for held in self._held:
+            size += len(held.event.json) + 1
+            if events and size > self._batch_bytes:
+                break
+            events.append(held.event)
+            self._retried += held.sent
+            held.sent = True
+        return events
+
+    def settle(self, batch: Batch, delivery: Delivery) -> None:
+        """Forget what was accepted or rejected; keep what is pending, in its place."""
+        with self._lock:
+            if batch is not self._current:
+                return  # given up meanwhile, and counted then
+            self._current = None
+            settled = self._held[: len(batch.events)]
+            pending = set(delivery.pending)
+            still = []
+            for position, held in enumerate(settled):
+                if position in pending:
+                    held.in_doubt |= position in delivery.in_doubt
+                    still.append(held)
+                    continue
+                self._bytes -= held.size
+                if position in delivery.rejected:
+                    self._count_rejected("refused")
+                else:
+                    self._delivered += 1
+            self._held[: len(settled)] = still
+            self._retried += delivery.resent
+            self._look_at = self._next_look()
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        if self._block_timeout is not None:
+            with self._room:
+                self._room.notify_all()
+
+    def _count_rejected(self, reason: str) -> None:
+        self._rejected[reason] = self._rejected.get(reason, 0) + 1
+
+    # Any thread.
+
+    def give_up(self, reason: str) -> int:
+        """Drop all events; those that were sent and not answered are ``in_doubt``."""
+        with self._lock:
+            self._sort_in()
+            in_flight = len(self._current.events) if self._current else 0
+            for position, held in enumerate(self._held):
+                doubtful = held.in_doubt or position < in_flight
+                self._drop(held.event, "in_doubt" if doubtful else reason)
+            for logged in (*self._building, *self._ready):
+                self._drop(logged, reason)
+            count = len(self._held) + len(self._building) + len(self._ready)
+            self._held, self._building, self._current = [], (), None
+            self._ready.clear()
+            self._bytes = 0
+            self._look_at = self._next_look()
+        self._tell_waiting()
+        return count
+
+    def dropped(self) -> Sequence[Dropped]:
+        """Return what was dropped since the last call, grouped by reason."""
+        groups: dict[str, list[OdpEvent]] = {}
+        while self._lost:
+            logged, reason = self._lost.popleft()
+            try:
+                event = logged if isinstance(logged, OdpEvent) else self._build(logged)
+            except Exception:  # it would have been rejected: no event to show
+                continue
+            if event is not None:
+                groups.setdefault(reason, []).append(event)
+        return [Dropped(events, reason) for reason, events in groups.items()]
+
+    def refuse(self, reason: str) -> None:
+        """Count an event that is rejected before it comes to rest here."""
+        if self._lock.mine():
+            return
+        with self._lock:
+            self._accepted += 1
+            self._count_rejected(reason)
+
+    def entered(self) -> int:
+        """Return the number of the newest event here, counted from 1."""
+        if self._lock.mine():
+            return self._entered + len(self._incoming)
+        with self._lock:
+            self._sort_in()
+            return self._entered
+
+    def passed(self) -> int:
+        """Return the number up to which every event has left."""
+        if self._lock.mine():
+            return self._passed()
+        with self._lock:
+            return self._passed()
+
+    def _passed(self) -> int:
+        if self._held:
+            return self._held[0].number - 1
+        return self._entered - len(self._ready) - len(self._building)
+
+    def is_mine(self) -> bool:
+        """Whether this thread was interrupted in the middle of the books."""
+        return self._lock.mine()
+
+    def counts(self) -> Counts:
+        """Return what became of all events so far."""
+        if self._lock.mine():
+            return self._counts()
+        with self._lock:
+            return self._counts()
+
+    def _counts(self) -> Counts:
+        incoming = len(self._incoming)
+        return Counts(
+            accepted=self._accepted + incoming,
+            delivered=self._delivered,
+            rejected=dict(self._rejected),
+            dropped=dict(self._dropped),
+            pending=incoming + len(self._ready) + len(self._building) + len(self._held),
+            queue_bytes=self._bytes,
+            retried=self._retried,
+            adjusted=dict(self._adjusted),
+        )
+
+
+class _Held:
+    """An event that was taken and not settled yet."""
+
+    __slots__ = ("event", "in_doubt", "number", "sent", "size")
+
+    def __init__(self, event: OdpEvent, number: int, size: int) -> None:
+        self.event = event
+        self.number = number
+        self.size = size
+        self.sent = False
+        self.in_doubt = False
+
+
+def _origin(logged: Any) -> str:
+    place = getattr(logged, "origin", None)
+    return f"{place[0]}:{place[1]}" if place else ""
