@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ._event import VERSION as __version__
 
 if TYPE_CHECKING:
-    from ._client import OdpClient, Stats, flush
+    from ._client import OdpClient, flush
     from ._context import (
         bind_data,
         bind_identifiers,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ._event import OdpEvent
     from ._handler import ContextFilter, OdpHandler
     from ._processor import OdpProcessor
+    from ._stats import Stats
     from .exceptions import ConfigurationError, InvalidEventError, OdpLoggingError
 
 __all__ = [
@@ -54,7 +55,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "_client": ("OdpClient", "Stats", "flush"),
+    "_client": ("OdpClient", "flush"),
     "_context": (
         "bind_data",
         "bind_identifiers",
@@ -66,6 +67,7 @@ _HOMES = {
     "_event": ("OdpEvent",),
     "_handler": ("ContextFilter", "OdpHandler"),
     "_processor": ("OdpProcessor",),
+    "_stats": ("Stats",),
     "exceptions": ("ConfigurationError", "InvalidEventError", "OdpLoggingError"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -1,4 +1,4 @@
-"""OdpClient: a store, a transport and a flusher put together from the settings."""
+"""OdpClient: events in, delivery out, and what became of them."""
 
 from __future__ import annotations
 
@@ -8,68 +8,24 @@ import sys
 import time as _time
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from . import _lifecycle
+from ._assembly import new_flusher, new_transport
 from ._config import Config, Destination, load, sealed
 from ._context import bound
 from ._diagnostics import Diagnostics
 from ._event import DEFAULT_TYPE, OdpEvent, canonical_identifiers
 from ._flusher import Flusher
-from ._mapping import build, capture
+from ._mapping import capture
+from ._stats import Stats, plus
 from .exceptions import ConfigurationError, InvalidEventError
-from .stores._base import Counts
-from .stores._buffer import Buffer
-from .transports._http import Http
-from .transports._retry import Retry
 
 _PID_CHECK = 0.1
 """Seconds between looks at the process id, for forks without hooks (uWSGI's)."""
 
 _Bound = tuple[tuple[Any, ...], tuple[Any, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """
-    What became of every event of a client, read at one moment.
-
-    ``accepted == delivered + sum(rejected.values()) + sum(dropped.values()) + pending``
-    holds at every moment.
-
-    Args:
-        accepted: Events logged or sent through this client in this process.
-        delivered: Events that ODP took.
-        rejected: Events that ODP refuses or could not take, by reason.
-        dropped: Events given up, by reason; ``in_doubt`` are those that were sent and
-            never answered.
-        pending: Events waiting or on their way.
-        queue_bytes: About how many bytes of JSON are waiting.
-        retried: Events that were sent again, counted each time.
-        adjusted: Values changed to fit ODP's limits, by kind.
-        requests: HTTP requests made.
-        batches: Requests that delivered something.
-        last_error: The last answer that left events pending, for people.
-        last_success: When ODP last took an event, epoch seconds.
-        state: ``idle``, ``sending``, ``retrying``, ``misconfigured``,
-            ``unconfigured`` (no key yet) or ``disabled``.
-    """
-
-    accepted: int = 0
-    delivered: int = 0
-    rejected: Mapping[str, int] = field(default_factory=dict)
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    pending: int = 0
-    queue_bytes: int = 0
-    retried: int = 0
-    adjusted: Mapping[str, int] = field(default_factory=dict)
-    requests: int = 0
-    batches: int = 0
-    last_error: str | None = None
-    last_success: float | None = None
-    state: str = "idle"
 
 
 class OdpClient:
@@ -365,7 +321,7 @@ class OdpClient:
             return
         first, self._destination = self._destination is None, destination
         if first:
-            self._flusher.connect(self._new_transport(destination))
+            self._flusher.connect(new_transport(self._config, destination))
             return
         old, self._flusher = self._flusher, self._new_flusher(destination)
         self._earlier.append(old)
@@ -383,7 +339,7 @@ class OdpClient:
         flushers = self._flushers()
         total = Stats(state=self._state())
         for flusher in flushers:
-            total = _plus(total, flusher.store.counts(), flusher)
+            total = plus(total, flusher)
         return total
 
     def _state(self) -> str:
@@ -394,6 +350,9 @@ class OdpClient:
         return self._flusher.progress.state
 
     def __repr__(self) -> str:
+        # Shown half made in a traceback with local variables, it must not raise.
+        if not hasattr(self, "_flusher"):
+            return "<OdpClient>"
         where = self._destination.api_host if self._destination else "no destination"
         return f"<OdpClient {where} {self._state()}>"
 
@@ -407,79 +366,16 @@ class OdpClient:
         return [*self._earlier, self._flusher]
 
     def _new_flusher(self, destination: Destination | None) -> Flusher:
-        config = self._config
-        store = Buffer(
-            partial(
-                build,
-                default_identifiers=config.default_identifiers,
-                default_data=config.default_data,
-                redact=config.redact,
-                before_send=config.before_send,
-            ),
-            batch_size=config.max_batch_size,
-            batch_bytes=config.max_batch_bytes,
-            max_size=config.max_queue_size,
-            max_bytes=config.max_queue_bytes,
-            overflow=config.overflow,
-            block_timeout=config.block_timeout,
-            keep_dropped=config.on_drop is not None,
-        )
-        flusher = Flusher(
-            store,
-            self._new_transport(destination) if destination else None,
-            batch_size=config.max_batch_size,
-            interval=config.flush_interval,
-            background=config.background,
-            shutdown_timeout=config.shutdown_timeout,
-            on_delivery=config.on_delivery,
-            on_drop=config.on_drop,
-            before_thread=_lifecycle.enter_process,
-            diagnostics=self._diagnostics,
-        )
-        _lifecycle.register(flusher)
+        flusher = new_flusher(self._config, destination, self._diagnostics)
         # Not an exit hook: _lifecycle drains what this lets go.
         weakref.finalize(self, flusher.release).atexit = False
         return flusher
-
-    def _new_transport(self, destination: Destination) -> Retry:
-        http = Http(
-            destination.api_host,
-            destination.api_key,
-            timeout=self._config.timeout,
-            direct=destination.is_loopback,
-        )
-        return Retry(http, max_delay=self._config.max_retry_delay)
 
     def _after_silent_fork(self) -> None:
         # os.register_at_fork was not called: a fork made in C.
         self._pid = os.getpid()
         for flusher in self._flushers():
             flusher.after_fork_once()
-
-
-def _plus(total: Stats, counts: Counts, flusher: Flusher) -> Stats:
-    progress = flusher.progress
-    return replace(
-        total,
-        accepted=total.accepted + counts.accepted,
-        delivered=total.delivered + counts.delivered,
-        rejected=_summed(total.rejected, counts.rejected),
-        dropped=_summed(total.dropped, counts.dropped),
-        pending=total.pending + counts.pending,
-        queue_bytes=total.queue_bytes + counts.queue_bytes,
-        retried=total.retried + counts.retried,
-        adjusted=_summed(total.adjusted, counts.adjusted),
-        requests=total.requests + progress.requests,
-        batches=total.batches + progress.batches,
-        last_error=progress.last_error or total.last_error,
-        last_success=progress.last_success or total.last_success,
-    )
-
-
-def _summed(one: Mapping[str, int], two: Mapping[str, int]) -> dict[str, int]:
-    return {
-        reason: one.get(reason, 0) + two.get(reason, 0) for reason in {**one, **two}
-    }
 
 
 def _caller() -> tuple[str, int] | None:
@@ -489,6 +385,23 @@ def _caller() -> tuple[str, int] | None:
     except (AttributeError, ValueError):  # not CPython, or called from C
         return None
     return frame.f_code.co_filename, frame.f_lineno
+
+
+def client_of(client: OdpClient | None, settings: Mapping[str, Any]) -> OdpClient:
+    """
+    Return *client*, or one made of *settings*.
+
+    Raises:
+        ConfigurationError: Both are given, or a setting cannot be used.
+    """
+    if client is None:
+        return OdpClient(**settings)
+    if settings:
+        raise ConfigurationError(
+            f"client= was given together with {', '.join(sorted(settings))}; give the"
+            " settings to the client"
+        )
+    return client
 
 
 def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,11 @@ the thread that asks for them.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from threading import get_ident
 
 from ._delivery import Cause, Delivery
 from ._diagnostics import Diagnostics
@@ -90,6 +90,7 @@ class Flusher:
         self.progress = Progress()
         self._pid = os.getpid()
         self._turn = OwnedLock()
+        self._loading = OwnedLock()
         self._bell = threading.Lock()
         self._bell.acquire()
         self._moved = threading.Condition()
@@ -97,6 +98,8 @@ class Flusher:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._worker = 0
+        self._calling: set[int] = set()
+        self._entered = False
         self._due = False
         self._ending = False
         self._again = False
@@ -114,15 +117,32 @@ class Flusher:
         """Have the thread look at the store; start it if there is none."""
         if due:
             self._due = True
-        if self._transport is None or self.is_mine():
+        if self._transport is None or self.is_sending():
             return
-        if self._late is not None and self._deadline is None:
-            self._late(self)
-        elif not self._background:
+        if not self._entered:
+            self._entered = True
+            self._before_thread()
+        if self._late is None and self._background:
+            self._rouse()
+        elif self.store.is_mine():
+            return  # whoever was interrupted in the books is about to wake us
+        elif self._late is None:
             self._send_here()
-        elif self._thread is not None or self._start():
-            self.idle = False
+        elif self._deadline is None:
+            self._late(self)
+
+    def _rouse(self) -> None:
+        # Before the look at the thread: one that ends says that it is idle, and only
+        # then looks at the store for the last time.
+        self._be_busy()
+        if self._thread is not None or self._start():
             self._ring()
+        else:
+            self.idle = True
+
+    def _be_busy(self) -> None:
+        # At the end of the process every put has to wake us: nobody waits for a thread.
+        self.idle = self._late is not None
 
     def connect(self, transport: Transport) -> None:
         """Send through *transport* from now on; only for a flusher that had none."""
@@ -140,19 +160,17 @@ class Flusher:
         """
         if self.is_mine():
             return False
-        target = self.hurry()
         deadline = self._clock() + timeout
-        if self._has_thread():
-            return self._await(target, deadline)
-        self._drive(deadline)
-        return self.store.passed() >= target
+        return self._reach(self.hurry(), deadline)
 
     def hurry(self) -> int:
         """Send what is here without waiting for more; return the newest's number."""
         target = self.store.entered()
         self._hurry_to = max(self._hurry_to, target)
         self._hurries += 1
-        if target > self.store.passed():
+        if target > self.store.passed() and self._has_thread():
+            self._ring()
+        elif target > self.store.passed() and self._background:
             self.wake()
         return target
 
@@ -165,6 +183,7 @@ class Flusher:
     def finish(self) -> None:
         """Let the thread end once the store is empty; a later `wake` starts another."""
         self._ending = True
+        self._hurry_to = max(self._hurry_to, self.store.entered())
         if self._thread is not None:
             self._ring()
 
@@ -179,7 +198,9 @@ class Flusher:
 
     def is_sending(self) -> bool:
         """Whether this thread sends for this flusher, or is in one of its callbacks."""
-        return self._worker == get_ident() or self._turn.mine()
+        # Looked up now: gevent may have patched it after our import.
+        me = threading.get_ident()
+        return self._worker == me or me in self._calling or self._turn.mine()
 
     def is_empty(self) -> bool:
         """Whether no event is waiting here."""
@@ -198,12 +219,15 @@ class Flusher:
 
     def end_drain(self, deadline: float) -> bool:
         """Wait until everything has left, or for *deadline*; say whether it has."""
-        if not self.is_mine():
-            if self._has_thread():
-                self._await(self.store.entered(), deadline)
-            else:
-                self._drive(deadline)
+        mine = self.is_mine()
+        if not mine:
+            self._reach(self.store.entered(), deadline)
         self._deadline = None
+        if self._late is not None:
+            self.idle = True
+        elif self._background and not (mine or self._has_thread() or self.is_empty()):
+            # Put meanwhile, when no thread was to be started.
+            self._rouse()
         return self.is_empty()
 
     def give_up(self, reason: str) -> int:
@@ -217,6 +241,21 @@ class Flusher:
         """From now on call *drain* where a thread would have been woken."""
         self._late = drain
         self.idle = True
+
+    def before_fork(self, deadline: float) -> None:
+        """
+        Let no thread import what it needs while this one forks.
+
+        The child would inherit a half-imported module, locked by a thread that it does
+        not have, and wait for ever when it imports the same.
+        """
+        if not self._loading.mine():
+            self._loading.acquire(max(0.0, deadline - time.monotonic()))
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        if self._loading.mine():
+            self._loading.release()
 
     def after_fork_once(self) -> None:
         """Start afresh unless the fork hook has done so in this process."""
@@ -239,7 +278,6 @@ class Flusher:
         try:
             # Never at the end: 3.12.0 to 3.12.2 raise, and nobody would wait for it.
             if self._thread is None and self._deadline is None:
-                self._before_thread()
                 self._ending = False
                 thread = threading.Thread(
                     target=self._run, name="odp-logging", daemon=True
@@ -269,27 +307,36 @@ class Flusher:
         self._bell.acquire(timeout=max(0.0, min(seconds, _IDLE_WAIT)))
 
     def _run(self) -> None:
-        self._worker = get_ident()
+        self._worker = threading.get_ident()
         mine = self._thread
         try:
-            if self._transport is not None:
-                self._transport.prepare()
-            while self._go_on():
+            while self._thread is mine and self._survive():
                 pass
-        except Exception as error:  # a thread that died would lose all that follows
-            self._diagnostics.warn(
-                "died",
-                f"the flusher failed with {type(error).__name__}; it starts anew with"
-                " the next event; please report this",
-            )
         finally:
             if self._thread is mine:
                 self._worker = 0
                 self._thread = None
                 self.idle = True
+        # What was put since the last look, by those who still saw a thread.
+        if self._thread is None and self._deadline is None and not self.is_empty():
+            self.wake()
+
+    def _survive(self) -> bool:
+        try:
+            return self._go_on()
+        except Exception as error:  # a thread that died would lose all that follows
+            self._diagnostics.warn(
+                "failed",
+                f"the flusher failed with {type(error).__name__}; it goes on with what"
+                " is left; please report this",
+            )
+            self._wait(_LONGEST_PAUSE)
+            return True
 
     def _go_on(self) -> bool:
         """Wait for a batch and send it; return False at the thread's end."""
+        with self._turn:
+            self._prepare()
         if self.is_empty():
             self.progress.state = "idle"
             if self._ending:
@@ -298,7 +345,7 @@ class Flusher:
             # Looked at once more: a put that came before `idle` did not ring.
             if self.is_empty():
                 self._wait(_IDLE_WAIT)
-            self.idle = False
+            self._be_busy()
             self._again = False
             if self.is_empty():
                 return True
@@ -314,11 +361,16 @@ class Flusher:
     def _ripen(self) -> None:
         """Wait for company: for a full batch, the interval, a flush or the end."""
         until = self._clock() + self._interval
-        while not (self._due or self._ending or self._deadline is not None):
+        while not (self._due or self._deadline is not None or self._waiters):
             left = until - self._clock()
             if left <= 0 or self._hurry_to > self.store.passed():
                 return
             self._wait(left)
+
+    def _prepare(self) -> None:
+        if self._transport is not None:
+            with self._loading:
+                self._transport.prepare()
 
     def _pause(self, delivery: Delivery, hurries: int) -> None:
         """Wait before the next attempt: shorter for a flush, never for Retry-After."""
@@ -341,28 +393,42 @@ class Flusher:
 
     # One step, on whichever thread has the turn.
 
-    def step(self) -> Delivery:
-        """Take one batch, send it and settle it; return what became of it."""
+    def step(self, deadline: float | None = None) -> Delivery:
+        """
+        Take one batch, send it and settle it; return what became of it.
+
+        Args:
+            deadline: Moment until which to wait for the turn, and for the answer.
+        """
         transport = self._transport
-        if transport is None:
-            return Delivery(0, requests=0)
-        with self._turn:
+        nothing = Delivery(0, requests=0)
+        wait = -1.0 if deadline is None else max(0.0, deadline - self._clock())
+        if transport is None or not self._turn.acquire(wait):
+            return nothing
+        try:
             self._again = False
+            self._prepare()
             batch = self.store.take()
-            delivery = Delivery(0, requests=0)
+            delivery = nothing
             if batch.events:
                 self.progress.state = "sending"
-                delivery = transport.send(batch, deadline=self._deadline)
+                delivery = transport.send(batch, deadline=self._due_by(deadline))
                 self._note(delivery)
             self.store.settle(batch, delivery)
             self._due = False  # before the count: a put after it says so itself
             if batch.cut or self._waiting() >= self._batch_size:
                 self._due = True
             self.progress.state = "idle"
+        finally:
+            self._turn.release()
         self._tell_moved()
         self._report(batch, delivery)
         self._tell_drops()
         return delivery
+
+    def _due_by(self, deadline: float | None) -> float | None:
+        given = [each for each in (deadline, self._deadline) if each is not None]
+        return min(given, default=None)
 
     def _note(self, delivery: Delivery) -> None:
         self.progress.requests += delivery.requests
@@ -380,13 +446,13 @@ class Flusher:
         pause = max(delivery.backoff, delivery.retry_after)
         self._not_before = self._clock() + pause
 
-    def _drive(self, deadline: float) -> None:
-        """Make steps on this thread until the store is empty or *deadline* comes."""
+    def _drive(self, target: int, deadline: float) -> None:
+        """Make steps on this thread until *target* has left or *deadline* comes."""
         if self.is_mine():
             return
-        while not self.is_empty() and self._clock() < deadline:
+        while self.store.passed() < target and self._clock() < deadline:
             hurries = self._hurries
-            delivery = self.step()
+            delivery = self.step(deadline)
             if delivery.pending:
                 backoff = 0.0 if self._hurries != hurries else delivery.backoff
                 pause = max(min(backoff, _DRAIN_BACKOFF), delivery.retry_after)
@@ -396,21 +462,30 @@ class Flusher:
 
     # Telling others what happened.
 
-    def _await(self, target: int, deadline: float) -> bool:
-        with self._moved:
-            while self.store.passed() < target:
-                left = deadline - self._clock()
-                if left <= 0:
-                    return False
-                # Bounded: the thread may die of something nobody foresaw.
-                self._moved.wait(min(left, _LONGEST_PAUSE))
-                if not self._has_thread():
-                    break
+    def _reach(self, target: int, deadline: float) -> bool:
+        """Have all up to *target* sent, by the thread if there is one."""
+        if self._has_thread():
+            self._await(target, deadline)
         if self.store.passed() < target:
-            self._drive(deadline)
+            self._drive(target, deadline)
         return self.store.passed() >= target
 
+    def _await(self, target: int, deadline: float) -> None:
+        """Wait until *target* has left, *deadline* comes, or the thread has gone."""
+        with self._moved:
+            while self.store.passed() < target and self._has_thread():
+                left = deadline - self._clock()
+                if left <= 0:
+                    return
+                if self._hurry_to < target:  # another thread's, set at the same time
+                    self._hurry_to = target
+                    self._ring()
+                # Bounded: the thread may end of something nobody foresaw.
+                self._moved.wait(min(left, _LONGEST_PAUSE))
+
     def _tell_moved(self) -> None:
+        if sys.is_finalizing():
+            return  # all other threads are frozen, one perhaps in the lines below
         with self._moved:
             self._moved.notify_all()
         self._tell_waiters()
@@ -478,6 +553,8 @@ class Flusher:
                 self._call(self._on_drop, dropped.events, dropped.reason)
 
     def _call(self, callback: Callable[..., object], *arguments: object) -> None:
+        me = threading.get_ident()
+        self._calling.add(me)
         try:
             callback(*arguments)
         except Exception as error:  # the application's code, on our thread
@@ -485,6 +562,8 @@ class Flusher:
                 "callback",
                 f"a callback raised {type(error).__name__}; delivery goes on",
             )
+        finally:
+            self._calling.discard(me)
 
 
 def _why(invalid: Invalid) -> str:

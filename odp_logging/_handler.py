@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import Any
 
-from ._client import OdpClient, without_secrets
+from ._client import OdpClient, client_of, without_secrets
 from ._config import sealed
 from ._context import bound
 from ._mapping import ACTION, Captured, Taken
@@ -53,7 +53,7 @@ class OdpHandler(logging.Handler):
         super().__init__(level)
         self._owned = client is None
         self._settings = settings
-        self.client = OdpClient(**settings) if client is None else client
+        self.client = client_of(client, settings)
         flush_level = self.client.config.flush_level
         self._flush_level = sys.maxsize if flush_level is None else flush_level
 
@@ -97,8 +97,9 @@ class OdpHandler(logging.Handler):
         super().close()
 
     def __repr__(self) -> str:
-        level = logging.getLevelName(self.level)
-        return f"<OdpHandler ({level}) {self.client!r}>"
+        level = logging.getLevelName(getattr(self, "level", logging.NOTSET))
+        # Shown half made in a traceback with local variables, it must not raise.
+        return f"<OdpHandler ({level}) {getattr(self, 'client', None)!r}>"
 
     def __reduce__(self) -> Any:
         if self._owned:
@@ -114,21 +115,22 @@ def _rebuilt(
 
 def _tagged_inside(record: logging.LogRecord) -> bool:
     """Whether structlog's or loguru's dict within *record* carries the tag."""
+    # type() and not isinstance(), which asks the object and may run its code.
     message = record.msg
-    if message.__class__ is not str and isinstance(message, dict):
+    if type(message) is not str and issubclass(type(message), dict):
         return ACTION in message
     extra = record.__dict__.get("extra")
-    return extra is not None and isinstance(extra, dict) and ACTION in extra
+    return extra is not None and issubclass(type(extra), dict) and ACTION in extra
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, Any] | None:
     """Return the dict that holds the ``odp_*`` fields; None if there are none."""
     fields: dict[str, Any] = record.__dict__
     if ACTION not in fields:
-        message = record.msg
-        fields = message if isinstance(message, dict) else fields.get("extra", {})
-    if not isinstance(fields, dict) or ACTION not in fields:
-        return None
+        if not _tagged_inside(record):
+            return None
+        inside: Any = record.msg
+        fields = inside if issubclass(type(inside), dict) else fields["extra"]
     if type(fields[ACTION]) is Captured:
         return None  # by a processor before us
     if fields is record.msg:

@@ -9,7 +9,7 @@ Measured on CPython 3.9 to 3.13. At the end of a process come, in this order:
 3. atexit callbacks, newest first: registered when this module is imported, ours runs
    late, after those of the application that log a last event. Daemon threads still run.
    From 3.12.0 to 3.12.2 no thread can be started from (1) on;
-4. daemon threads are frozen.
+4. daemon threads are frozen, with whatever locks they hold; finalisers still run.
 """
 
 from __future__ import annotations
@@ -45,6 +45,12 @@ class Drainable(Protocol):
     def go_synchronous(self, drain: Callable[[Drainable], object]) -> None:
         """Call *drain* instead of waking a thread."""
 
+    def before_fork(self, deadline: float) -> None:
+        """Come to a point where a fork does no harm, until *deadline*."""
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+
     def after_fork(self) -> None:
         """Start afresh in a forked child."""
 
@@ -55,10 +61,15 @@ class Drainable(Protocol):
         """Whether nothing is left to do."""
 
 
+_FORK_WAIT = 2.0
+"""Seconds a fork waits for an import to end; importing `requests` takes 0.1 to 0.5."""
+
 _lines: dict[int, Drainable] = {}
 _spent = 0.0
+_untold = 0
 _ending = False
-_hooked_pid = os.getpid()
+_finishing = False
+_fatal: int | None = None
 
 
 def register(line: Drainable) -> None:
@@ -92,23 +103,29 @@ def owns_module_lock() -> bool:
     dictConfig does while it flushes and closes the old handlers. Who then waits for a
     thread that logs (urllib3 does) waits for ever.
     """
-    owned = getattr(getattr(logging, "_lock", None), "_is_owned", None)
+    return _is_owned(getattr(logging, "_lock", None))
+
+
+def _is_owned(lock: object) -> bool:
+    owned = getattr(lock, "_is_owned", None)
     return bool(owned is not None and owned())
 
 
 def enter_process() -> None:
-    """Make sure that the end of this process is heard of; called before each thread.
+    """Make sure that the end of this process is heard of; called before first use.
 
     Not in the fork hook: `multiprocessing` clears finalisers and, from 3.13 on, atexit
-    callbacks after it.
+    callbacks after it. A child of os.fork inherits the callbacks.
     """
     global _hooked_pid
-    if _hooked_pid == os.getpid() and not _is_multiprocessing_child():
+    if not _is_multiprocessing_child() or _hooked_pid == os.getpid():
         return
-    if _hooked_pid != os.getpid():
-        _hooked_pid = os.getpid()
-        atexit.register(_at_exit)
-    _hook_child()
+    from multiprocessing.util import Finalize
+
+    _hooked_pid = os.getpid()
+    # A negative priority runs after the application's own finalisers.
+    Finalize(None, _at_exit, exitpriority=-100)
+    atexit.register(_at_exit)
 
 
 def _is_multiprocessing_child() -> bool:
@@ -116,18 +133,7 @@ def _is_multiprocessing_child() -> bool:
     return process is not None and process.parent_process() is not None
 
 
-_finalised_pid = 0
-
-
-def _hook_child() -> None:
-    global _finalised_pid
-    if not _is_multiprocessing_child() or _finalised_pid == os.getpid():
-        return
-    from multiprocessing.util import Finalize
-
-    _finalised_pid = os.getpid()
-    # A negative priority runs after the application's own finalisers.
-    Finalize(None, _at_exit, exitpriority=-100)
+_hooked_pid = 0
 
 
 def drain(lines: list[Drainable]) -> None:
@@ -135,11 +141,13 @@ def drain(lines: list[Drainable]) -> None:
     global _spent
     start = time.monotonic()
     deadlines = [start + max(0.0, line.shutdown_timeout - _spent) for line in lines]
-    for line, deadline in zip(lines, deadlines):
-        line.begin_drain(deadline)
-    for line, deadline in zip(lines, deadlines):
-        line.end_drain(deadline)
-    _spent += time.monotonic() - start
+    try:
+        for line, deadline in zip(lines, deadlines):
+            line.begin_drain(deadline)
+        for line, deadline in zip(lines, deadlines):
+            line.end_drain(deadline)
+    finally:
+        _spent += time.monotonic() - start
 
 
 def _at_exit() -> None:
@@ -147,22 +155,49 @@ def _at_exit() -> None:
     global _ending
     _ending = True
     lines = registered()
+    for line in lines:
+        line.go_synchronous(_drain_late)
+    _finish(lines)
+
+
+def _drain_late(line: Drainable) -> None:
+    """Deliver what an atexit callback or a finaliser logged after the last drain."""
+    _finish([line])
+
+
+def _finish(lines: list[Drainable]) -> None:
+    """Drain *lines*, drop what is left, and die of a signal that came meanwhile."""
+    global _finishing
+    main = threading.get_ident() == threading.main_thread().ident
     started = time.monotonic()
+    lost = 0
+    _finishing = _finishing or main
     try:
-        drain(lines)
-        lost = 0
-        for line in lines:
-            line.go_synchronous(_drain_late)
-            lost += line.give_up("exit")
-        report_lost(lost, time.monotonic() - started)
+        # What is logged while interpreter and modules are taken apart is only counted.
+        if not sys.is_finalizing():
+            drain(lines)
+    except KeyboardInterrupt:
+        pass  # who is impatient need not wait
     except Exception as error:  # nobody above could do anything about it
         say(f"draining at exit failed with {type(error).__name__}")
+    finally:
+        for line in lines:
+            lost += line.give_up("exit")
+        if main:
+            _finishing = False
+    _tell_lost(lost, time.monotonic() - started, main=main)
+    if main and _fatal is not None:
+        _die(_fatal)
 
 
-def report_lost(lost: int, seconds: float) -> None:
+def _tell_lost(lost: int, seconds: float, *, main: bool) -> None:
     """Say on stderr how many events this process leaves undelivered."""
-    if not lost or sys.stderr is None:
+    global _untold
+    _untold += lost
+    # A daemon thread may be frozen in the middle of a line, and Python then aborts.
+    if not _untold or not main or sys.stderr is None:
         return
+    lost, _untold = _untold, 0
     print(
         f"odp_logging: exiting with {lost} undelivered event{'s' * (lost != 1)} after"
         f" {seconds:.1f} s; they are lost; raise shutdown_timeout or find out why ODP"
@@ -172,23 +207,28 @@ def report_lost(lost: int, seconds: float) -> None:
     )
 
 
-def _drain_late(line: Drainable) -> None:
-    """Deliver what an atexit callback or a finaliser logged after the last drain."""
-    started = time.monotonic()
-    drain([line])
-    report_lost(line.give_up("exit"), time.monotonic() - started)
-
-
 def _before_threads_end() -> None:
     # Elsewhere atexit follows; for these children this is the last that runs.
     if _is_multiprocessing_child():
         _at_exit()
 
 
+def _before_fork() -> None:
+    deadline = time.monotonic() + _FORK_WAIT
+    for line in registered():
+        line.before_fork(deadline)
+
+
+def _after_fork_in_parent() -> None:
+    for line in registered():
+        line.after_fork_in_parent()
+
+
 def _after_fork_in_child() -> None:
-    global _spent, _ending
-    _spent = 0.0
-    _ending = False
+    global _spent, _untold, _ending, _finishing, _fatal
+    _spent, _untold = 0.0, 0
+    _ending = _finishing = False
+    _fatal = None
     for line in registered():
         line.after_fork()
 
@@ -214,14 +254,45 @@ def handle_sigterm() -> bool:
 
 
 def _on_sigterm(signum: int, frame: FrameType | None) -> None:
-    if any(line.is_mine() for line in registered()):
-        # It interrupted our own code, whose locks it would wait for: let that end, and
-        # come back.
-        again = threading.Timer(0.01, os.kill, (os.getpid(), signum))
-        again.daemon = True
+    global _fatal
+    if _finishing:
+        _fatal = signum
+    elif _holds_locks():
+        # Those who deliver would wait for them: let the log call that was interrupted
+        # end, and come back.
+        _come_back(signum)
+    elif os.getpid() == 1:
+        drain(registered())  # the kernel lets no default action end a container's init
+    else:
+        _at_exit()
+        _die(signum)
+
+
+def _holds_locks() -> bool:
+    """Whether this thread is in our code, or in logging's with a lock."""
+    if any(line.is_mine() for line in registered()) or owns_module_lock():
+        return True
+    for ref in list(getattr(logging, "_handlerList", ())):
+        handler = ref()
+        # Our own handler's is never waited for, see OdpHandler.handle.
+        if _is_owned(getattr(handler, "lock", None)) and not hasattr(
+            handler, "odp_only"
+        ):
+            return True
+    return False
+
+
+def _come_back(signum: int) -> None:
+    global _fatal
+    again = threading.Timer(0.01, os.kill, (os.getpid(), signum))
+    again.daemon = True
+    try:
         again.start()
-        return
-    _at_exit()
+    except RuntimeError:  # 3.12.0 to 3.12.2, and the process is ending already
+        _fatal = signum
+
+
+def _die(signum: int) -> None:
     signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)
 
@@ -235,7 +306,11 @@ def _install() -> None:
             pass
     atexit.register(_at_exit)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_after_fork_in_child)
+        os.register_at_fork(
+            before=_before_fork,
+            after_in_parent=_after_fork_in_parent,
+            after_in_child=_after_fork_in_child,
+        )
 
 
 _install()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from threading import get_ident
 from types import TracebackType
 
 
@@ -24,15 +24,19 @@ class OwnedLock:
 
     def acquire(self, timeout: float = -1) -> bool:
         """Take the lock, waiting *timeout* seconds at most; -1 waits for it."""
-        if self._lock.acquire(timeout=timeout):
-            self._owner = get_ident()
+        if sys.is_finalizing():
+            # All other threads are frozen for good, one of them perhaps with the lock:
+            # it is ours either way, and waiting for it would never end.
+            timeout = 0
+        if self._lock.acquire(timeout=timeout) or sys.is_finalizing():
+            self._owner = threading.get_ident()
             return True
         return False
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free."""
         if self._lock.acquire(False):
-            self._owner = get_ident()
+            self._owner = threading.get_ident()
             return True
         return False
 
@@ -43,7 +47,7 @@ class OwnedLock:
 
     def mine(self) -> bool:
         """Whether the current thread holds the lock."""
-        return self._owner == get_ident()
+        return self._owner == threading.get_ident()
 
     def __enter__(self) -> None:
         self.acquire()

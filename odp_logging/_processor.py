@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from types import FrameType
 from typing import Any
 
-from ._client import OdpClient
+from ._client import OdpClient, client_of
 from ._config import sealed
 from ._diagnostics import Diagnostics
 from ._mapping import ACTION, FIELDS, Captured, Taken
@@ -49,7 +49,7 @@ class OdpProcessor:
         self, client: OdpClient | None = None, *, strip: bool = True, **settings: Any
     ) -> None:
         settings = sealed(None, settings)
-        self.client = OdpClient(**settings) if client is None else client
+        self.client = client_of(client, settings)
         self._strip = strip
         self._flush_level = self.client.config.flush_level
         self._diagnostics = Diagnostics()
@@ -58,21 +58,26 @@ class OdpProcessor:
         self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]
     ) -> Any:
         """Capture the event if it is tagged; return the dict without its fields."""
-        try:
-            if ACTION in event_dict:
-                return self._captured(method_name, event_dict)
-            return self._stripped(event_dict) if self._strip else event_dict
-        except Exception as error:  # nothing is raised into a log call
+        if type(event_dict) is not dict and not issubclass(type(event_dict), Mapping):
             self._diagnostics.warn(
                 "processor",
-                f"OdpProcessor was given a {type(event_dict).__name__} and raised"
-                f" {type(error).__name__}; put it before the renderer",
+                f"OdpProcessor was given a {type(event_dict).__name__}; put it before"
+                " the renderer, where the event still is a dict",
             )
             return event_dict
+        try:
+            tagged = ACTION in event_dict
+            if tagged:
+                self._capture(method_name, event_dict)
+        except Exception as error:  # nothing is raised into a log call
+            self.client.failed(error, _caller())
+        if self._strip:
+            return self._stripped(event_dict)
+        if not tagged:
+            return event_dict
+        return {**event_dict, ACTION: Captured(event_dict[ACTION])}
 
-    def _captured(
-        self, method_name: str, event_dict: MutableMapping[str, Any]
-    ) -> MutableMapping[str, Any]:
+    def _capture(self, method_name: str, event_dict: MutableMapping[str, Any]) -> None:
         record = event_dict.get("_record")
         action = event_dict[ACTION]
         if not isinstance(action, Taken) and not _is_foreign(event_dict):
@@ -83,12 +88,9 @@ class OdpProcessor:
                 origin=_caller(),
                 hurry=self._flush_level is not None and level >= self._flush_level,
             )
-        if record is not None and isinstance(record.msg, dict):
+        if record is not None and issubclass(type(record.msg), dict):
             # Within ProcessorFormatter: other handlers see the original dict.
             record.msg[ACTION] = Captured(action)
-        if self._strip:
-            return self._stripped(event_dict)
-        return {**event_dict, ACTION: Captured(action)}
 
     def _stripped(
         self, event_dict: MutableMapping[str, Any]
@@ -98,7 +100,8 @@ class OdpProcessor:
         return {key: event_dict[key] for key in event_dict if key not in FIELDS}
 
     def __repr__(self) -> str:
-        return f"<OdpProcessor {self.client!r}>"
+        # Shown half made in a traceback with local variables, it must not raise.
+        return f"<OdpProcessor {getattr(self, 'client', None)!r}>"
 
 
 def _is_foreign(event_dict: MutableMapping[str, Any]) -> bool:

@@ -18,6 +18,7 @@ Overflow = Literal["drop_oldest", "drop_newest", "block"]
 
 _LOOK_EVERY = 64
 _SMALL = 4096
+_LEAST_LOST = 1000
 
 
 class Buffer:
@@ -27,8 +28,7 @@ class Buffer:
     `put` appends to a deque without a lock; the books are kept by whoever gets the
     lock without waiting: every 64 events, for a large one, when a batch may be full,
     and at every `take`. So a log call never waits for another one, and a signal
-    handler or finaliser that logs in the middle of a log call cannot deadlock. The
-    bound on bytes may be passed by what 64 small events take, never by more.
+    handler or finaliser that logs in the middle of a log call cannot deadlock.
 
     Args:
         build: Makes the event of what was put, on the flusher's thread. It returns
@@ -37,7 +37,9 @@ class Buffer:
         max_size, max_bytes: Bounds, in events and in bytes of their texts.
         overflow: Who has to go when a bound is reached.
         block_timeout: Seconds that `put` waits for room with overflow ``"block"``.
-        keep_dropped: Whether somebody will ask for `dropped`.
+        keep_dropped: Whether somebody will ask for `dropped`; at most twice max_size,
+            and 1,000 in any case,
+            events are kept for that, the counts are exact in any case.
     """
 
     def __init__(
@@ -71,7 +73,9 @@ class Buffer:
         self._building: Sequence[Any] = ()
         self._held: list[_Held] = []
         self._current: Batch | None = None
-        self._lost: deque[tuple[Any, str]] = deque(maxlen=self._max_size)
+        self._lost: deque[tuple[Any, str]] = deque(
+            maxlen=max(_LEAST_LOST, 2 * self._max_size)
+        )
         self._bytes = 0
         self._entered = 0
         self._accepted = 0
@@ -153,7 +157,11 @@ class Buffer:
     def _next_look(self) -> int:
         """How many may come in before the books must be looked at again."""
         here = len(self._ready) + len(self._building) + len(self._held)
-        look = min(_LOOK_EVERY, self._max_size - here + 1)
+        look = min(
+            _LOOK_EVERY,
+            self._max_size - here + 1,
+            (self._max_bytes - self._bytes) // _SMALL + 1,
+        )
         to_batch = self._batch_size - len(self._ready)
         return max(1, min(look, to_batch) if to_batch > 0 else look)
 

@@ -9,8 +9,10 @@ the way RFC 9110 does.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -19,11 +21,19 @@ from .._delivery import Cause, Delivery
 from .._event import VERSION
 from .._secret import Secret
 from ..stores._base import Batch
+from ._wire import Wire
 
 if TYPE_CHECKING:
     import requests
 
 PATH = "/v3/events"
+
+_HEADERS = {
+    "Content-Type": "application/json",
+    "User-Agent": f"odp-logging/{VERSION}",
+    # A packed answer could unpack to any size.
+    "Accept-Encoding": "identity",
+}
 
 _PASSING = frozenset({408, 409, 421, 423, 425, 429})
 _UNNAMED = frozenset({400, 422})
@@ -40,7 +50,7 @@ class Http:
     Args:
         host: For example ``"https://api.zaius.com"``.
         api_key: ODP's public key.
-        timeout: Seconds for connecting, and again for the whole answer.
+        timeout: Seconds for a request, from connecting to the end of the answer.
         direct: Whether to leave out proxies from the environment (for loopback hosts).
     """
 
@@ -52,146 +62,108 @@ class Http:
         self._api_key = api_key
         self._timeout = timeout
         self._direct = direct
+        self._wire = Wire()
         self._session: requests.Session | None = None
-        self._answered = False
 
     def send(self, batch: Batch, *, deadline: float | None = None) -> Delivery:
         """Send *batch* once; a connection that went stale is replaced, once."""
         body = b"[" + b",".join([event.json for event in batch.events]) + b"]"
         size = len(batch.events)
-        reused = self._answered
-        answer = self._post(body, size, deadline)
-        if reused and isinstance(answer, _Reset):
-            # The peer closed a kept connection while our request was on its way.
-            answer = self._post(body, size, deadline)
-            return _reread(answer, requests=2)
-        return answer if isinstance(answer, Delivery) else answer.delivery
+        first, stale = self._post(body, size, deadline)
+        if not stale:
+            return first
+        second, _ = self._post(body, size, deadline)
+        return _joined(first, second)
 
     def prepare(self) -> None:
         """Import `requests`, which takes longer than a log call may."""
-        self._session = self._session or self._open()
+        self._ready()
 
     def close(self) -> None:
         """Close the connection; a later `send` opens a new one."""
         if self._session is not None:
             self._session.close()
-        self.after_fork()
+        self._session = None
 
     def after_fork(self) -> None:
         """Forget the parent's connection without a word on it."""
         self._session = None
-        self._answered = False
 
-    def _open(self) -> requests.Session:
-        from ._session import open_session
+    def _ready(self) -> requests.Session:
+        if self._session is None:
+            from ._session import open_session
 
-        return open_session(direct=self._direct)
+            self._session = open_session(self._wire, direct=self._direct)
+        return self._session
 
     def _post(
         self, body: bytes, size: int, deadline: float | None
-    ) -> Delivery | _Reset:
-        import requests
-        from urllib3.exceptions import HTTPError
-
-        timeout = self._timeout
-        if deadline is not None:
-            left = deadline - time.monotonic()
-            timeout = max(_LEAST_TIMEOUT, min(timeout, left))
+    ) -> tuple[Delivery, bool]:
+        """Return what became of one request, and whether to repeat it at once."""
+        seconds = self._seconds(deadline)
+        self._wire.begin(seconds)
         try:
-            self._session = self._session or self._open()
-            response = self._session.post(
+            response = self._ready().post(
                 self._url,
                 data=body,
-                headers={
-                    "Content-Type": "application/json",
-                    "x-api-key": self._api_key.reveal(),
-                    "User-Agent": f"odp-logging/{VERSION}",
-                    # A packed answer could unpack to any size.
-                    "Accept-Encoding": "identity",
-                },
-                timeout=(timeout, timeout),
+                headers={**_HEADERS, "x-api-key": self._api_key.reveal()},
+                timeout=seconds,
                 allow_redirects=False,
                 stream=True,
             )
-        except (requests.RequestException, HTTPError, OSError) as error:
-            return self._unanswered(error, size)
         except Exception as error:  # the flusher must survive what a library raises
+            self.close()
             return self._unanswered(error, size)
-        self._answered = True
-        try:
-            content = _read(response)
-        finally:
-            response.close()
-        return read_answer(
+        content = self._without_key(_read(response))
+        answer = read_answer(
             response.status_code, response.headers, content, size, self._host
         )
+        return answer, False
 
-    def _unanswered(self, error: Exception, size: int) -> Delivery | _Reset:
-        reset = self._answered and _is_reset(error)
-        self.close()
-        name, sent = _what_failed(error)
+    def _seconds(self, deadline: float | None) -> float:
+        """Return how long a request that starts now may take."""
+        if deadline is None:
+            return self._timeout
+        return max(_LEAST_TIMEOUT, min(self._timeout, deadline - time.monotonic()))
+
+    def _without_key(self, content: bytes | None) -> bytes | None:
+        # An answer may quote the key it refuses, and its message is logged.
+        key = self._api_key.reveal().encode()
+        return content.replace(key, b"***") if content and key else content
+
+    def _unanswered(self, error: Exception, size: int) -> tuple[Delivery, bool]:
+        root = _root(error)
+        # What cannot even be put into a request: a bad host, key or proxy address.
+        unfit = isinstance(error, ValueError) and not self._wire.sent
         delivery = Delivery.nothing_yet(
             size,
-            Cause.PASSING,
-            f"{self._host} gave no answer ({name})",
-            in_doubt=sent,
+            Cause.CONFIGURATION if unfit else Cause.PASSING,
+            # The kind alone: the text may name addresses, or hold a header.
+            f"{self._host} gave no answer ({type(root).__name__})",
+            in_doubt=self._wire.sent,
         )
-        return _Reset(delivery) if reset else delivery
+        # The peer closed a kept connection while our request was on its way.
+        stale = self._wire.is_stale() and isinstance(root, ConnectionError)
+        return delivery, stale
 
 
-class _Reset:
-    """A kept connection was found closed: worth one more try, at once."""
-
-    def __init__(self, delivery: Delivery) -> None:
-        self.delivery = delivery
-
-
-def _reread(answer: Delivery | _Reset, *, requests: int) -> Delivery:
-    from dataclasses import replace
-
-    delivery = answer if isinstance(answer, Delivery) else answer.delivery
-    # The first request may have been taken all the same.
-    return replace(
-        delivery,
-        requests=requests,
-        resent=delivery.size,
-        in_doubt=frozenset(delivery.pending),
-    )
+def _joined(first: Delivery, second: Delivery) -> Delivery:
+    """Return the delivery of a batch that was sent twice in a row."""
+    # The first request may have been taken, even though its connection was closed.
+    doubtful = second.in_doubt | first.in_doubt.intersection(second.pending)
+    return replace(second, in_doubt=doubtful, requests=2, resent=second.size)
 
 
-def _what_failed(error: Exception) -> tuple[str, bool]:
-    """Return a name for *error*, and whether the request may have reached the peer."""
-    import requests
-    from urllib3.exceptions import NewConnectionError
-
-    cause: Any = error
-    for _ in range(5):  # requests wraps urllib3's errors, which wrap the socket's
-        if isinstance(cause, NewConnectionError):
-            refused = isinstance(cause.__cause__ or cause.__context__, OSError)
-            name = type(cause.__cause__ or cause.__context__ or cause).__name__
-            return (name if refused else "no connection"), False
-        arguments = getattr(cause, "args", ())
-        inner = getattr(cause, "reason", None) or (arguments[0] if arguments else None)
-        if not isinstance(inner, BaseException):
+def _root(error: BaseException) -> BaseException:
+    """Return what came first: `requests` wraps urllib3's errors, they the socket's."""
+    for _ in range(10):  # a chain may bite its tail
+        inner = error.__cause__
+        if inner is None and not error.__suppress_context__:
+            inner = error.__context__
+        if inner is None:
             break
-        cause = inner
-    never_sent = (
-        requests.exceptions.ConnectTimeout,
-        requests.exceptions.SSLError,
-        requests.exceptions.ProxyError,
-        requests.exceptions.InvalidURL,
-        requests.exceptions.InvalidHeader,
-    )
-    return type(error).__name__, not isinstance(error, never_sent)
-
-
-def _is_reset(error: Exception) -> bool:
-    """Whether *error* says that the peer closed the connection."""
-    import requests
-
-    return isinstance(error, requests.exceptions.ConnectionError) and not isinstance(
-        error, (requests.exceptions.Timeout, requests.exceptions.SSLError)
-    )
+        error = inner
+    return error
 
 
 def _read(response: requests.Response) -> bytes | None:
@@ -200,6 +172,8 @@ def _read(response: requests.Response) -> bytes | None:
         content: bytes = response.raw.read(_MAX_ANSWER, decode_content=False)
     except Exception:  # the status has come; the body only explains it
         return None
+    finally:
+        response.close()  # gives the connection back, or closes it if more is to come
     return content
 
 
@@ -250,9 +224,11 @@ def read_answer(
 
 
 def _is_page(headers: Mapping[str, str], content: bytes | None) -> bool:
+    if content == b"":
+        return False  # some gateways call an empty answer text/html
     if "html" in headers.get("Content-Type", "").lower():
         return True
-    start = (content or b"")[:64].lstrip().lower()
+    start = (content or b"")[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return start.startswith((b"<!doctype html", b"<html"))
 
 
@@ -302,12 +278,9 @@ def parse_retry_after(value: str | None, now: float | None = None) -> float:
     """
     if value is None:
         return 0.0
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
     try:
         seconds = float(value)
-        return seconds if 0 <= seconds < 1e9 else 0.0
+        return seconds if 0 <= seconds < math.inf else 0.0
     except ValueError:
         pass
     try:

@@ -15,6 +15,10 @@ from ._base import Transport
 PROBE_INTERVAL = 60.0
 """Seconds between attempts while the configuration is at fault."""
 
+_TRUST = 1_000
+"""Requests cut to a learnt limit before it is tried anew: it may have been lifted, or
+been one of bytes when the events were larger than today's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -117,14 +121,25 @@ class Retry:
 
 
 class _Fits:
-    """What is known of the largest request the server takes."""
+    """What is known of the largest request the server takes.
+
+    Which of count and bytes was too many, an answer does not say: both are kept.
+    """
 
     def __init__(self) -> None:
         self.events: int | None = None
         self.bytes: int | None = None
+        self._parts = 0
+
+    def learn(self, events: int, size: int) -> None:
+        """Cut at what is known to fit: so many *events*, of *size* bytes in all."""
+        self.events, self.bytes = events, size
+        self._parts = 0
 
     def cut(self, batch: Batch, positions: Sequence[int]) -> list[Sequence[int]]:
         """Return *positions* in parts that should fit."""
+        if self._parts > _TRUST:
+            self.events = self.bytes = None
         if self.events is None and self.bytes is None:
             return [positions]
         parts: list[list[int]] = [[]]
@@ -138,7 +153,11 @@ class _Fits:
                 size = 2
             parts[-1].append(position)
             size += more
+        self._parts += len(parts)
         return list(parts)
+
+
+_NO_TIME = "no time was left to send the rest"
 
 
 class _Books:
@@ -153,8 +172,8 @@ class _Books:
         self.resent = 0
         self.seen: set[int] = set()
         self.stop: Delivery | None = None
-        self._fitted: tuple[int, int] | None = None
-        self._refused_for_size = 0
+        self._fitted = (0, 0)
+        self._refused = 0
         self._giant = False
 
     def enter(self, part: Sequence[int], answer: Delivery) -> list[int]:
@@ -184,18 +203,20 @@ class _Books:
 
     def too_large(self, sent: Batch) -> None:
         """Note that *sent* was refused for its size."""
-        self._refused_for_size += 1
+        self._refused = min(self._refused or sent.size, sent.size)
         self._giant |= len(sent.events) == 1
 
     def fitted(self, sent: Batch) -> None:
         """Note that *sent* was taken."""
-        if self._fitted is None or self._fitted[0] < len(sent.events):
-            self._fitted = (len(sent.events), sent.size)
+        events, size = self._fitted
+        self._fitted = max(events, len(sent.events)), max(size, sent.size)
 
     def teach(self, fits: _Fits) -> None:
         """Remember what fitted, unless one single giant was what did not."""
-        if self._refused_for_size and self._fitted and not self._giant:
-            fits.events, fits.bytes = self._fitted
+        events, size = self._fitted
+        if self._refused and events and not self._giant:
+            # A little more than fitted: no two batches have quite the same size.
+            fits.learn(events, size + max(0, self._refused - size) // 4)
 
     def delivery(self, backoff: float, retry_after: float) -> Delivery:
         """Return the report on the whole batch."""
@@ -206,7 +227,7 @@ class _Books:
             pending=pending,
             in_doubt=frozenset(self.in_doubt & self.open),
             cause=self.stop.cause if self.stop else Cause.REST if pending else None,
-            message=self.stop.message if self.stop else "",
+            message=self.stop.message if self.stop else _NO_TIME if pending else "",
             backoff=backoff,
             retry_after=retry_after,
             requests=self.requests,

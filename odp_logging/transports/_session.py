@@ -1,7 +1,8 @@
-"""A `requests.Session` whose answers are due as a whole, not read by read.
+"""A `requests.Session` in which one deadline holds for all of a request.
 
 `requests` bounds the wait for each piece of an answer: a peer that sends one byte every
-few seconds holds the thread for ever. Here the timeout bounds the whole answer.
+few seconds holds the thread for ever, and so does one that reads that slowly. Here
+connecting, sending and the whole answer share the time that a `Wire` gives them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import http.client
 import io
 import socket
-import time
+from functools import partial
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
@@ -17,19 +19,27 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from ._wire import Wire
 
-def open_session(*, direct: bool = False) -> requests.Session:
+_TLS_RECORD = 16 * 1024
+
+
+def open_session(wire: Wire, *, direct: bool = False) -> requests.Session:
     """
-    Return a session that keeps one connection, retries nothing and reads no .netrc.
+    Return a session that keeps one connection and keeps nothing else.
+
+    It retries nothing, follows nothing, and reads neither cookies nor .netrc.
 
     Args:
+        wire: Bounds each request, and is told how far it came.
         direct: Whether to leave out proxies from the environment.
     """
-    session = requests.Session()
+    session = _Session()
     session.trust_env = not direct
     # A set `auth` keeps requests from adding an Authorization header out of ~/.netrc.
     session.auth = _as_it_is
-    adapter = _Adapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    adapter = _Adapter(wire)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session
@@ -39,46 +49,65 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-class _PunctualSocket(io.RawIOBase):
-    """Read from a socket until a deadline that the whole answer shares."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        # A file of the socket keeps it open until the answer is read.
-        self._file = sock.makefile("rb", buffering=0)
-        timeout = sock.gettimeout()
-        self._deadline = None if timeout is None else time.monotonic() + timeout
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        if self._deadline is not None:
-            left = self._deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError("the answer took too long")
-            self._sock.settimeout(left)
-        return self._file.readinto(buffer)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-        super().close()
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        # Even with allow_redirects=False, requests reads, and unpacks, all of the
+        # answer to prepare a request to that target.
+        return None
 
 
-class _Response(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp.close()
-        self.fp = io.BufferedReader(_PunctualSocket(sock))
+class _Adapter(HTTPAdapter):
+    def __init__(self, wire: Wire) -> None:
+        self._pools = {
+            "http": partial(_HttpPool, wire=wire),
+            "https": partial(_HttpsPool, wire=wire),
+        }
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
 
 
 class _Http(HTTPConnection):
-    response_class = _Response
+    """A connection that keeps to the wire's time, and tells it how far it came."""
+
+    # urllib3 hands what a pool does not know to its connections: so the wire gets here.
+    def __init__(self, *args: Any, wire: Wire, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._wire = wire
+        self.response_class = partial(_Response, wire)  # type: ignore[assignment]
+
+    def _new_conn(self) -> socket.socket:
+        self._wire.connected = True
+        self.timeout = self._wire.left()
+        sock: socket.socket = super()._new_conn()
+        sock.settimeout(self._wire.left())  # for a TLS handshake
+        return sock
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._wire.began = True
+        super().request(*args, **kwargs)
+        self._wire.sent = True
+
+    def send(self, data: Any) -> None:
+        if self.sock is not None:
+            self.sock.settimeout(self._wire.left())
+        super().send(data)
 
 
-class _Https(HTTPSConnection):
-    response_class = _Response
+class _Https(_Http, HTTPSConnection):
+    def send(self, data: Any) -> None:
+        # One time-out holds for all of a plain socket's sendall, but only for each
+        # record of a TLS socket's.
+        view = memoryview(data)
+        for start in range(0, len(view), _TLS_RECORD):
+            super().send(view[start : start + _TLS_RECORD])
 
 
 class _HttpPool(HTTPConnectionPool):
@@ -89,15 +118,45 @@ class _HttpsPool(HTTPSConnectionPool):
     ConnectionCls = _Https
 
 
-_POOLS: dict[str, Any] = {"http": _HttpPool, "https": _HttpsPool}
+class _Response(http.client.HTTPResponse):
+    def __init__(
+        self, wire: Wire, sock: socket.socket, *args: Any, **kwargs: Any
+    ) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp.close()
+        self.fp = io.BufferedReader(_PunctualSocket(wire, sock))
+
+    def _read_status(self) -> tuple[str, int, str]:
+        # http.client skips 100 alone: it would take 103 for the answer, and the answer
+        # for that of the next request.
+        while True:
+            status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status[1] < 200:
+                return status
+            http.client.parse_headers(self.fp)
 
 
-class _Adapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
+class _PunctualSocket(io.RawIOBase):
+    """Read from a socket until the wire's time is up."""
 
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = _POOLS
-        return manager
+    def __init__(self, wire: Wire, sock: socket.socket) -> None:
+        self._wire = wire
+        self._sock = sock
+        # A file of the socket keeps it open until the answer is read.
+        self._file = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._wire.is_late():
+            raise TimeoutError("the answer took too long")
+        self._sock.settimeout(self._wire.left())
+        count = self._file.readinto(buffer)
+        self._wire.heard = self._wire.heard or bool(count)
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()

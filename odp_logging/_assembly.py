@@ -1,0 +1,66 @@
+"""A store, a transport and a flusher, put together from the settings."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from . import _lifecycle
+from ._config import Config, Destination
+from ._diagnostics import Diagnostics
+from ._flusher import Flusher
+from ._mapping import build
+from .stores._buffer import Buffer
+from .transports._base import Transport
+from .transports._http import Http
+from .transports._retry import Retry
+
+
+def new_flusher(
+    config: Config, destination: Destination | None, diagnostics: Diagnostics
+) -> Flusher:
+    """Return a flusher to *destination*, registered for the end of the process."""
+    flusher = Flusher(
+        _new_store(config),
+        new_transport(config, destination) if destination else None,
+        batch_size=config.max_batch_size,
+        interval=config.flush_interval,
+        background=config.background,
+        shutdown_timeout=config.shutdown_timeout,
+        on_delivery=config.on_delivery,
+        on_drop=config.on_drop,
+        before_thread=_lifecycle.enter_process,
+        diagnostics=diagnostics,
+    )
+    _lifecycle.register(flusher)
+    return flusher
+
+
+def _new_store(config: Config) -> Buffer:
+    make = partial(
+        build,
+        default_identifiers=config.default_identifiers,
+        default_data=config.default_data,
+        redact=config.redact,
+        before_send=config.before_send,
+    )
+    return Buffer(
+        make,
+        batch_size=config.max_batch_size,
+        batch_bytes=config.max_batch_bytes,
+        max_size=config.max_queue_size,
+        max_bytes=config.max_queue_bytes,
+        overflow=config.overflow,
+        block_timeout=config.block_timeout,
+        keep_dropped=config.on_drop is not None,
+    )
+
+
+def new_transport(config: Config, destination: Destination) -> Transport:
+    """Return what sends to *destination*."""
+    http = Http(
+        destination.api_host,
+        destination.api_key,
+        timeout=config.timeout,
+        direct=destination.is_loopback,
+    )
+    return Retry(http, max_delay=config.max_retry_delay)

@@ -1,0 +1,134 @@
+"""The command ``odp-logging``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from ._event import VERSION
+
+MOST_EVENTS = 100_000
+"""Events of one demo: they all must fit into the buffer while the emulator fails."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the command that *argv* asks for; return its exit status.
+
+    Raises:
+        SystemExit: 2 for a command line that cannot be read, after one line on stderr;
+            0 after ``--help`` and ``--version``.
+    """
+    options = _parser().parse_args(argv)
+    try:
+        status: int = options.run(options)
+    except KeyboardInterrupt:
+        return 130  # what a shell reports of a program that Ctrl-C ended
+    except BrokenPipeError:  # `odp-logging demo | head -1`
+        # The interpreter flushes stdout once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="odp-logging",
+        description="ODP events from the log calls an application already has.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", dest="command", required=True
+    )
+    _add_demo(commands.add_parser("demo", help="see it work, with no account: 6 s"))
+    _add_emulator(
+        commands.add_parser("emulator", help="run a stand-in for ODP on this machine")
+    )
+    return parser
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Starts the emulator, runs a small shop that logs through logging and"
+        " structlog, lets the emulator fail for a while, and counts what arrived."
+        " Exit status 0 only if nothing was lost."
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="leave the emulator up afterwards, until Ctrl-C",
+    )
+    parser.add_argument(
+        "--events",
+        type=_whole(1, MOST_EVENTS),
+        default=300,
+        metavar="N",
+        help="how many events the shop logs (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--port",
+        type=_whole(0, 65535),
+        default=0,
+        help="port of the emulator (default: a free one)",
+    )
+    parser.set_defaults(run=_run_demo)
+
+
+def _add_emulator(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Answers on 127.0.0.1 as ODP's events API does, and shows on a page what"
+        " arrives, until Ctrl-C. To send to it, set ODP_API_KEY=test and"
+        " ODP_API_HOST to the address it prints."
+    )
+    parser.add_argument(
+        "--port",
+        type=_whole(0, 65535),
+        default=8181,
+        help="port to listen on, 0 for a free one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--key",
+        type=_text,
+        help="the only API key to accept (default: any that is not empty)",
+    )
+    parser.set_defaults(run=_run_emulator)
+
+
+def _run_demo(options: argparse.Namespace) -> int:
+    # Imported here: `odp-logging emulator` needs nothing of what sends events.
+    from . import _demo
+
+    return _demo.run(events=options.events, port=options.port, keep=options.keep)
+
+
+def _run_emulator(options: argparse.Namespace) -> int:
+    from . import emulator
+
+    return emulator.run(port=options.port, key=options.key)
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not (text.isdecimal() and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a whole number from {least} to {most}"
+            )
+        return int(text)
+
+    return read
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty, give any text")
+    return text

@@ -1,0 +1,207 @@
+"""What a setting's value may look like: one reader for each kind.
+
+Each returns the value, or raises ValueError with what would be right.
+"""
+
+from __future__ import annotations
+
+import importlib
+import ipaddress
+import json
+import logging
+import math
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+from ._plain import freeze_mapping
+from ._secret import Secret
+
+
+def whole(least: int, most: int | None = None) -> Callable[[object], int]:
+    """Return a reader of whole numbers within bounds."""
+    bounds = f"{least} or more" if most is None else f"from {least} to {most}"
+
+    def read(value: object) -> int:
+        if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d+\s*", value):
+            value = int(value)
+        if type(value) is not int or value < least:
+            raise ValueError(f"a whole number, {bounds}")
+        if most is not None and value > most:
+            raise ValueError(f"a whole number, {bounds}")
+        return value
+
+    return read
+
+
+def seconds(value: object) -> float:
+    """Read seconds, 0 or more."""
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        read = float(value)  # type: ignore[arg-type]
+        if not math.isfinite(read) or read < 0:
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ValueError("seconds, 0 or more, for example 2.5") from None
+    return read
+
+
+def positive(value: object) -> float:
+    """Read seconds, more than 0."""
+    try:
+        read = seconds(value)
+        if read == 0:
+            raise ValueError
+    except ValueError:
+        raise ValueError("seconds, more than 0, for example 2.5") from None
+    return read
+
+
+def yes_or_no(value: object) -> bool:
+    """Read a truth value, or a word for one."""
+    words = {"true": True, "yes": True, "on": True, "1": True}
+    words |= {"false": False, "no": False, "off": False, "0": False}
+    if isinstance(value, bool):
+        return value
+    answer = (
+        words.get(str(value).strip().lower()) if type(value) in (str, int) else None
+    )
+    if answer is None:
+        raise ValueError("true or false")
+    return answer
+
+
+def level(value: object) -> int | None:
+    """Read a level's name or number."""
+    if value is None or type(value) is int:
+        return value
+    if isinstance(value, str):
+        if value.strip().isdigit():
+            return int(value)
+        level = logging.getLevelName(value.strip().upper())
+        if isinstance(level, int):
+            return level
+    raise ValueError("a level's name or number, for example ERROR or 40")
+
+
+def one_of(*names: str) -> Callable[[object], str]:
+    """Return a reader of one of *names*."""
+
+    def read(value: object) -> str:
+        if isinstance(value, str) and value in names:
+            return value
+        raise ValueError(" or ".join(names))
+
+    return read
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """Read a dict, or its JSON."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    try:
+        return MappingProxyType(freeze_mapping(value))
+    except (TypeError, ValueError):
+        raise ValueError('a dict or its JSON, for example {"plan": "pro"}') from None
+
+
+def names(value: object) -> frozenset[str]:
+    """Read names: a list, or text with commas."""
+    if isinstance(value, str):
+        value = [name.strip() for name in value.split(",") if name.strip()]
+    if isinstance(value, (list, tuple, set, frozenset)) and all(
+        isinstance(name, str) for name in value
+    ):
+        return frozenset(value)
+    raise ValueError('names of data keys, for example ["card_number"]')
+
+
+def function(value: object) -> Callable[..., Any] | None:
+    """Read a function, or its dotted name."""
+    if value is None or callable(value):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"[\w.]+[.:]\w+", value.strip()):
+        module, _, name = value.strip().replace(":", ".").rpartition(".")
+        try:
+            found = getattr(importlib.import_module(module), name)
+        except Exception as error:  # whatever importing the application's code raises
+            raise ValueError(
+                f"a function; importing it raised {type(error).__name__}"
+            ) from None
+        if callable(found):
+            return found  # type: ignore[no-any-return]
+    raise ValueError('a function or its dotted name, for example "shop.odp.mask"')
+
+
+def host(value: object) -> str | None:
+    """Read the URL of a host: https, or http for this machine."""
+    if value is None or value == "":
+        return None
+    good = "a URL such as https://api.zaius.com"
+    if not isinstance(value, str):
+        raise ValueError(good)
+    try:
+        parts = urlsplit(value.strip())
+        name, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(good) from None
+    odd = parts.username is not None or parts.query or parts.fragment
+    if parts.scheme not in ("http", "https") or not name or odd:
+        raise ValueError(good)
+    if re.search(r"[\x00-\x20\x7f-\uffff]", value.strip()):
+        raise ValueError(good)
+    if parts.scheme == "http" and not is_loopback(name):
+        raise ValueError(
+            f"{good}: plain http would show the key to the network, and is allowed only"
+            " for loopback hosts such as http://127.0.0.1:8181"
+        )
+    return value.strip().rstrip("/")
+
+
+def is_loopback(name: str) -> bool:
+    """Whether *name* is this machine."""
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def key(value: object) -> Secret | None:
+    """Read an API key; the messages never hold it."""
+    if not isinstance(value, Secret):
+        value = Secret(value)
+    if not value.reveal():
+        return None
+    # Nothing but the wrapped key is a local variable here: tracebacks show those.
+    if not isinstance(value.reveal(), str):
+        raise ValueError("text, the public key from ODP's Account Settings > APIs")
+    if not re.fullmatch(r"[\x21-\x7e]+", value.reveal()):
+        raise ValueError(
+            "printable ASCII without blanks; copy the public key again from ODP's"
+            " Account Settings > APIs"
+        )
+    return value
+
+
+def datafile(value: object) -> Secret:
+    """Read a datafile, whatever its form; it holds a key."""
+    return value if isinstance(value, Secret) else Secret(plain_copy(value))
+
+
+def plain_copy(value: Any) -> Any:
+    """Return *value* with what dictConfig left to be resolved, resolved."""
+    # dictConfig hands over ConvertingDict and its kin, whose items() and dict() still
+    # hold "cfg://..." and "ext://..."; only access by key resolves them.
+    if isinstance(value, dict):
+        return {key: plain_copy(value[key]) for key in value}
+    if type(value).__name__ in ("ConvertingList", "ConvertingTuple"):
+        return [plain_copy(value[place]) for place in range(len(value))]
+    return value

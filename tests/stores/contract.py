@@ -1,0 +1,149 @@
+"""What every Store does; a test class derives from it and says how one is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from odp_logging import OdpEvent
+from odp_logging._delivery import Cause, Delivery
+from odp_logging.stores._base import Store
+
+
+def event(number: int, **data: Any) -> OdpEvent:
+    """Return an event that can be told from others by its number."""
+    return OdpEvent(
+        "viewed", {"fs_user_id": "u1"}, data={"n": number, **data}, timestamp=1.0
+    )
+
+
+def numbers(events: Any) -> list[int]:
+    """Return the numbers of *events*, in their order."""
+    return [each.data["n"] for each in events]
+
+
+def balanced(store: Store) -> bool:
+    """Whether every event the store accepted is accounted for."""
+    counts = store.counts()
+    settled = (
+        counts.delivered + sum(counts.rejected.values()) + sum(counts.dropped.values())
+    )
+    return counts.accepted == settled + counts.pending
+
+
+class StoreContract:
+    """Tests that hold for every store; batches hold ten events."""
+
+    def make(self) -> Store:
+        """Return an empty store whose batches hold ten events."""
+        raise NotImplementedError
+
+    def test_what_is_put_is_taken_in_order(self):
+        """Events come back oldest first, a batch at most."""
+        store = self.make()
+        for number in range(25):
+            store.put(event(number))
+
+        batch = store.take()
+
+        assert numbers(batch.events) == list(range(10))
+        assert store.counts().pending == 25
+        assert balanced(store)
+
+    def test_an_empty_store_yields_an_empty_batch(self):
+        """Taking from an empty store is no error."""
+        store = self.make()
+        batch = store.take()
+        store.settle(batch, Delivery(0))
+
+        assert list(batch.events) == []
+        assert store.entered() == store.passed() == 0
+
+    def test_accepted_events_are_forgotten(self):
+        """What was accepted is delivered, and the next batch follows."""
+        store = self.make()
+        for number in range(12):
+            store.put(event(number))
+        store.settle(store.take(), Delivery(10))
+
+        assert store.counts().delivered == 10
+        assert store.passed() == 10
+        assert numbers(store.take().events) == [10, 11]
+        assert balanced(store)
+
+    def test_pending_events_stay_in_their_place(self):
+        """What is pending comes back first, ahead of what was put later."""
+        store = self.make()
+        for number in range(12):
+            store.put(event(number))
+        batch = store.take()
+        store.settle(batch, Delivery(10, pending=(2, 5), cause=Cause.PASSING))
+
+        assert store.passed() == 2
+        assert numbers(store.take().events) == [2, 5, 10, 11]
+        assert store.counts().retried == 2
+        assert balanced(store)
+
+    def test_rejected_events_are_counted_apart(self):
+        """What ODP rejected is neither delivered nor kept."""
+        store = self.make()
+        for number in range(3):
+            store.put(event(number))
+        store.settle(store.take(), Delivery(3, rejected={1: "missing type"}))
+
+        assert store.counts().delivered == 2
+        assert store.counts().rejected == {"refused": 1}
+        assert store.counts().pending == 0
+        assert balanced(store)
+
+    def test_giving_up_tells_the_doubtful_from_the_unsent(self):
+        """Events sent without an answer are in doubt; the others are not."""
+        store = self.make()
+        for number in range(12):
+            store.put(event(number))
+        batch = store.take()
+        doubtful = Delivery.nothing_yet(10, Cause.PASSING, "", in_doubt=True)
+        store.settle(batch, doubtful)
+
+        assert store.give_up("exit") == 12
+        assert store.counts().dropped == {"in_doubt": 10, "exit": 2}
+        assert store.entered() == store.passed()
+        assert balanced(store)
+
+    def test_giving_up_in_mid_flight_is_counted_once(self):
+        """A delivery that comes after giving up changes no count."""
+        store = self.make()
+        store.put(event(1))
+        batch = store.take()
+        store.give_up("exit")
+        store.settle(batch, Delivery(1))
+
+        assert store.counts().dropped == {"in_doubt": 1}
+        assert store.counts().delivered == 0
+        assert balanced(store)
+
+    def test_refused_events_are_counted(self):
+        """An event that never came to rest is accepted and rejected in one."""
+        store = self.make()
+        store.refuse("own_thread")
+
+        assert store.counts().accepted == 1
+        assert store.counts().rejected == {"own_thread": 1}
+        assert balanced(store)
+
+    def test_a_store_is_empty_after_a_fork(self):
+        """In the child nothing is left and nothing was counted."""
+        store = self.make()
+        for number in range(12):
+            store.put(event(number))
+        store.take()
+        store.after_fork()
+
+        assert store.counts().accepted == 0
+        assert list(store.take().events) == []
+
+    def test_nobody_is_in_the_middle_of_a_resting_store(self):
+        """Between calls no thread holds the store."""
+        store = self.make()
+        store.put(event(1))
+
+        assert not store.is_mine()

@@ -1,0 +1,220 @@
+"""What is bound once reaches every tagged record of that task or thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+import structlog
+
+from odp_logging import (
+    OdpClient,
+    OdpHandler,
+    bind_data,
+    bind_identifiers,
+    bound_data,
+    bound_identifiers,
+    clear_data,
+    clear_identifiers,
+)
+from odp_logging.emulator import Emulator
+
+
+@pytest.fixture
+def send(client: OdpClient, emulator: Emulator, logger: Any) -> Any:
+    """Log a tagged record and return the event that ODP got."""
+    logger.addHandler(OdpHandler(client=client))
+
+    def send(**fields: Any) -> Any:
+        logger.info("x", extra={"odp_action": "viewed", **fields})
+        assert client.flush(5)
+        events = emulator.events()
+        return events[-1]["event"] if events else None
+
+    return send
+
+
+def test_bound_identifiers_reach_a_record_without_its_own(send):
+    """A record that names nobody is about whom the context names."""
+    bind_identifiers(fs_user_id="u1", email="a@example.com")
+
+    assert send()["identifiers"] == {"fs_user_id": "u1", "email": "a@example.com"}
+
+
+def test_a_records_own_win(send):
+    """Where the record and the context name the same, the record is right."""
+    bind_identifiers(fs_user_id="bound", email="a@example.com")
+
+    sent = send(odp_identifiers={"FS-USER-ID": "own"})
+
+    assert sent["identifiers"] == {"fs_user_id": "own", "email": "a@example.com"}
+
+
+def test_an_empty_own_value_does_not_hide_a_bound_one(send):
+    """An identifier that the record has only by name is the context's."""
+    bind_identifiers(fs_user_id="bound")
+
+    assert send(odp_identifiers={"fs_user_id": None})["identifiers"] == {
+        "fs_user_id": "bound"
+    }
+
+
+def test_binding_adds_and_clearing_forgets(send, client):
+    """bind_identifiers adds to what is bound; clear_identifiers forgets it all."""
+    bind_identifiers(fs_user_id="u1")
+    bind_identifiers(email="a@example.com")
+    assert len(send()["identifiers"]) == 2
+
+    clear_identifiers()
+    send()
+
+    assert client.stats.rejected == {"no_identifiers": 1}
+
+
+def test_a_block_binds_for_as_long_as_it_lasts(send, client):
+    """bound_identifiers restores what was bound before, also after an exception."""
+    bind_identifiers(fs_user_id="outer")
+    with pytest.raises(KeyError), bound_identifiers(fs_user_id="inner", vuid="v"):
+        assert send()["identifiers"] == {"fs_user_id": "inner", "vuid": "v"}
+        raise KeyError
+
+    assert send()["identifiers"] == {"fs_user_id": "outer"}
+
+
+def test_blocks_decorate_functions(send):
+    """bound_identifiers and bound_data work as decorators."""
+
+    @bound_identifiers(fs_user_id="u1")
+    @bound_data(page="basket")
+    def checkout() -> Any:
+        return send()
+
+    sent = checkout()
+    assert sent["identifiers"] == {"fs_user_id": "u1"}
+    assert sent["data"]["page"] == "basket"
+
+
+def test_bound_data_reaches_every_event(send):
+    """bind_data adds data, a record's own wins, clear_data forgets."""
+    bind_data(page="basket", plan="pro")
+    own = {"odp_identifiers": {"vuid": "v"}, "odp_data": {"plan": "basic"}}
+    sent = send(**own)
+    assert (sent["data"]["page"], sent["data"]["plan"]) == ("basket", "basic")
+
+    clear_data()
+    assert "page" not in send(**own)["data"]
+
+
+def test_bound_data_is_frozen_when_it_is_bound(send):
+    """What changes after binding is not sent."""
+    basket = ["shirt"]
+    bind_data(basket=basket)
+    basket.append("hat")
+
+    assert send(odp_identifiers={"vuid": "v"})["data"]["basket"] == ["shirt"]
+
+
+def test_structlogs_context_reaches_stdlib_records(send):
+    """What structlog's contextvars bind as odp_* counts for logging's records too."""
+    structlog.contextvars.bind_contextvars(
+        odp_identifiers={"fs_user_id": "u1"}, odp_data={"page": "basket"}
+    )
+
+    sent = send()
+    assert sent["identifiers"] == {"fs_user_id": "u1"}
+    assert sent["data"]["page"] == "basket"
+
+
+def test_structlogs_context_stands_between_ours_and_the_records(send):
+    """Ours gives way to structlog's, and that to the record's own."""
+    bind_identifiers(a="ours", b="ours", c="ours")
+    structlog.contextvars.bind_contextvars(
+        odp_identifiers={"b": "structlog", "c": "structlog"}
+    )
+
+    sent = send(odp_identifiers={"c": "own"})
+    assert sent["identifiers"] == {"a": "ours", "b": "structlog", "c": "own"}
+
+
+@pytest.mark.parametrize("odd", ["text", 5, ["a"]])
+def test_what_structlog_binds_amiss_harms_no_record(send, odd):
+    """A bound odp_identifiers or odp_data that is no mapping is passed over."""
+    structlog.contextvars.bind_contextvars(odp_identifiers=odd, odp_data=odd)
+
+    assert send(odp_identifiers={"vuid": "v"})["identifiers"] == {"vuid": "v"}
+
+
+def test_structlog_without_its_private_registry_works(send, monkeypatch):
+    """Without structlog's private registry its public function serves."""
+    structlog.contextvars.bind_contextvars(odp_identifiers={"fs_user_id": "u1"})
+    monkeypatch.delattr(structlog.contextvars, "_CONTEXT_VARS")
+
+    try:
+        assert send()["identifiers"] == {"fs_user_id": "u1"}
+    finally:
+        monkeypatch.undo()
+
+
+def test_tasks_do_not_share_what_they_bind(client, emulator, logger):
+    """Each asyncio task sees what it bound itself."""
+    logger.addHandler(OdpHandler(client=client))
+
+    async def request(number: int) -> None:
+        bind_identifiers(fs_user_id=f"u{number}")
+        await asyncio.sleep(0)
+        logger.info("x", extra={"odp_action": "viewed", "odp_data": {"n": number}})
+
+    async def serve() -> None:
+        await asyncio.gather(*(request(number) for number in range(20)))
+
+    asyncio.run(serve())
+    assert client.flush(5)
+    seen = {
+        each["event"]["data"]["n"]: each["event"]["identifiers"]["fs_user_id"]
+        for each in emulator.events()
+    }
+    assert seen == {number: f"u{number}" for number in range(20)}
+
+
+def test_threads_do_not_share_what_they_bind(client, emulator, logger):
+    """Each thread sees what it bound itself, and nothing of the main thread's."""
+    logger.addHandler(OdpHandler(client=client))
+    bind_identifiers(email="main@example.com")
+
+    def work(number: int) -> None:
+        bind_identifiers(fs_user_id=f"u{number}")
+        logger.info("x", extra={"odp_action": "viewed"})
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert client.flush(5)
+    seen = [each["event"]["identifiers"] for each in emulator.events()]
+    assert sorted(map(str, seen)) == [str({"fs_user_id": f"u{n}"}) for n in range(5)]
+
+
+def test_default_identifiers_and_data_are_the_weakest(emulator):
+    """Settings name who and what an event is about if nothing else does."""
+    with OdpClient(
+        "test-key-that-nobody-may-see",
+        api_host=emulator.url,
+        default_identifiers={"fs-user-id": "default", "vuid": "v"},
+        default_data={"plan": "basic", "shop": "uk"},
+    ) as client:
+        bind_identifiers(fs_user_id="bound")
+        bind_data(plan="pro")
+        client.send_odp_event("viewed", {"email": "a@example.com"})
+        assert client.flush(5)
+
+    sent = emulator.events()[-1]["event"]
+    assert sent["identifiers"] == {
+        "fs_user_id": "bound",
+        "vuid": "v",
+        "email": "a@example.com",
+    }
+    assert (sent["data"]["plan"], sent["data"]["shop"]) == ("pro", "uk")

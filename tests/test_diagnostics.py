@@ -1,0 +1,97 @@
+"""What the library says of itself: to whom, and how often."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from odp_logging import OdpHandler
+from odp_logging._diagnostics import LOGGER, Diagnostics, say
+
+
+@contextmanager
+def alone(*handlers: logging.Handler) -> Iterator[None]:
+    """Have only *handlers* on the root logger, without those of pytest."""
+    root = logging.getLogger()
+    before, root.handlers[:] = root.handlers[:], handlers
+    try:
+        yield
+    finally:
+        root.handlers[:] = before
+
+
+def test_one_line_a_kind_a_minute(caplog):
+    """A second line of a kind within a minute is counted, and told with the next."""
+    now = [0.0]
+    diagnostics = Diagnostics(clock=lambda: now[0])
+    for second in range(0, 130, 10):
+        now[0] = float(second)
+        diagnostics.warn("kind", "it happened")
+    diagnostics.warn("other", "something else")
+
+    assert [each.getMessage() for each in caplog.records] == [
+        "it happened",
+        "it happened (5 more of this kind since the last line)",
+        "it happened (5 more of this kind since the last line)",
+        "something else",
+    ]
+
+
+def test_a_configured_application_gets_a_record(caplog, capsys):
+    """Where logging shows text, the line is a record of the logger odp_logging."""
+    say("a line")
+
+    assert caplog.records[0].name == "odp_logging"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_program_without_logging_reads_it_on_stderr(capsys):
+    """Where nothing would show it, the line goes to stderr."""
+    with alone():
+        say("a line")
+
+    assert capsys.readouterr().err == "odp_logging: a line\n"
+
+
+def test_a_program_that_logs_only_to_odp_reads_it_on_stderr(capsys):
+    """A root logger whose only handler is ours shows nothing: stderr does."""
+    with alone(OdpHandler(enabled=False)):
+        say("a line")
+
+    assert capsys.readouterr().err == "odp_logging: a line\n"
+
+
+def test_a_logger_disabled_by_dict_config_is_still_heard(capsys, monkeypatch):
+    """dictConfig's disable_existing_loggers does not silence losses."""
+    monkeypatch.setattr(LOGGER, "disabled", True)
+    say("a line")
+
+    assert capsys.readouterr().err == "odp_logging: a line\n"
+
+
+def test_a_level_set_on_purpose_silences_it(capsys):
+    """Whoever raises the level of the logger does not want to hear of it."""
+    LOGGER.setLevel(logging.CRITICAL)
+    try:
+        with alone():
+            say("a line")
+    finally:
+        LOGGER.setLevel(logging.NOTSET)
+
+    assert capsys.readouterr().err == ""
+
+
+def test_a_broken_handler_does_no_harm(monkeypatch):
+    """A handler that raises does not reach whoever wanted to say something."""
+
+    class Broken(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            raise RuntimeError
+
+    broken = Broken()
+    LOGGER.addHandler(broken)
+    try:
+        Diagnostics().warn("kind", "a line")
+    finally:
+        LOGGER.removeHandler(broken)

@@ -1,0 +1,526 @@
+"""OdpHandler: every way in, and what it costs those who are not tagged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+import logging.handlers
+import pickle
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from odp_logging import (
+    ConfigurationError,
+    ContextFilter,
+    OdpClient,
+    OdpHandler,
+    bind_data,
+    bind_identifiers,
+    clear_identifiers,
+    flush,
+)
+from odp_logging.emulator import Emulator
+
+from .conftest import KEY
+
+TAGGED = {
+    "odp_action": "purchased",
+    "odp_identifiers": {"fs_user_id": "u1"},
+    "odp_data": {"item": "shirt"},
+}
+
+
+def sent(emulator: Emulator) -> list[Any]:
+    """Return the events that the emulator accepted."""
+    return [each["event"] for each in emulator.events()]
+
+
+@pytest.fixture
+def restore_logging() -> Any:
+    """Undo what dictConfig or fileConfig does to the root logger."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level, root.manager.disable
+    loggers = {
+        name: made.disabled
+        for name, made in root.manager.loggerDict.items()
+        if isinstance(made, logging.Logger)
+    }
+    yield
+    for handler in root.handlers[:]:
+        if handler not in before[0]:
+            root.removeHandler(handler)
+            handler.close()
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    for name, disabled in loggers.items():
+        logging.getLogger(name).disabled = disabled
+
+
+def test_a_tagged_record_becomes_an_event(emulator, logger):
+    """The ten lines of README: add the handler, log, and the event arrives."""
+    handler = OdpHandler(KEY, api_host=emulator.url)
+    logger.addHandler(handler)
+    logger.info("purchase", extra={**TAGGED, "odp_type": "order"})
+
+    assert handler.client.flush(5)
+    (event,) = sent(emulator)
+    assert event["type"] == "order"
+    assert event["action"] == "purchased"
+    assert event["identifiers"] == {"fs_user_id": "u1"}
+    assert event["data"]["item"] == "shirt"
+
+
+def test_an_events_time_is_the_records(client, emulator, logger):
+    """data.ts is when the record was created, not when it was sent."""
+    logger.addHandler(OdpHandler(client=client))
+    created = []
+
+    def note(record: logging.LogRecord) -> bool:
+        record.created = 1_291_191_960.75
+        created.append(record)
+        return True
+
+    logger.addFilter(note)
+    logger.info("purchase", extra=TAGGED)
+
+    assert client.flush(5)
+    assert sent(emulator)[0]["data"]["ts"] == 1_291_191_960
+
+
+def test_timestamp_and_id_come_from_the_record_if_it_has_them(client, emulator, logger):
+    """odp_timestamp and odp_idempotence_id are used as given."""
+    logger.addHandler(OdpHandler(client=client))
+    given = {"odp_timestamp": 5, "odp_idempotence_id": "mine"}
+    logger.info("purchase", extra={**TAGGED, **given})
+
+    assert client.flush(5)
+    assert sent(emulator)[0]["data"]["ts"] == 5
+    assert sent(emulator)[0]["data"]["idempotence_id"] == "mine"
+
+
+def test_untagged_records_are_left_alone(client, emulator, logger):
+    """A record without odp_action is none of our business."""
+    handler = OdpHandler(client=client)
+    logger.addHandler(handler)
+    logger.info("hello", extra={"odp_identifiers": {"fs_user_id": "u1"}})
+
+    assert client.flush(5)
+    assert client.stats.accepted == 0
+
+
+class Held(OdpHandler):
+    """A handler whose lock somebody else holds."""
+
+    def acquire(self) -> None:
+        raise AssertionError("the handler's lock was taken")
+
+
+@pytest.mark.parametrize("extra", [None, TAGGED], ids=["untagged", "tagged"])
+def test_logging_never_takes_the_handlers_lock(client, emulator, logger, extra):
+    """Neither a tagged nor an untagged record waits for the handler's lock."""
+    handler = Held(client=client)
+    logger.addHandler(handler)
+    assert handler.lock is not None
+    held = threading.Event()
+    release = threading.Event()
+
+    def hold() -> None:
+        with handler.lock:
+            held.set()
+            release.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(10)
+    logger.info("x", extra=extra)
+    release.set()
+    thread.join()
+
+    assert client.stats.accepted == (0 if extra is None else 1)
+
+
+def test_level_and_filters_hold(client, logger):
+    """The handler's own level and filters decide as for any handler."""
+    handler = OdpHandler(client=client, level="WARNING")
+    handler.addFilter(lambda record: record.getMessage() != "no")
+    logger.addHandler(handler)
+    for level, message in ((20, "yes"), (30, "no"), (30, "yes")):
+        logger.log(level, message, extra=TAGGED)
+
+    assert client.stats.accepted == 1
+
+
+def test_a_filter_may_replace_the_record(client, emulator, logger):
+    """A filter that returns another record, which counts from 3.12 on, is obeyed."""
+    handler = OdpHandler(client=client)
+
+    def replace(record: logging.LogRecord) -> Any:
+        other = logging.makeLogRecord(record.__dict__)
+        other.odp_data = {"item": "hat"}
+        return other
+
+    handler.addFilter(replace)
+    logger.addHandler(handler)
+    logger.info("purchase", extra=TAGGED)
+
+    assert client.flush(5)
+    expected = "hat" if sys.version_info >= (3, 12) else "shirt"
+    assert sent(emulator)[0]["data"]["item"] == expected
+
+
+DICT_FORMS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "class": lambda url: {
+        "class": "odp_logging.OdpHandler",
+        "level": "INFO",
+        "api_key": KEY,
+        "api_host": url,
+    },
+    "factory": lambda url: {
+        "()": "odp_logging.OdpHandler",
+        "api_key": KEY,
+        "api_host": url,
+    },
+    "scalars": lambda url: {
+        "class": "odp_logging.OdpHandler",
+        "api_key": KEY,
+        "api_host": url,
+        "max_batch_size": "50",
+        "flush_interval": "0.5",
+        "flushLevel": "ERROR",
+        "enabled": "true",
+    },
+    "references": lambda url: {
+        "class": "odp_logging.OdpHandler",
+        "api_key": "cfg://shop.key",
+        "api_host": url,
+        "default_data": {"plan": "cfg://shop.plan", "nested": {"a": "cfg://shop.plan"}},
+        "before_send": "ext://tests.test_handler.keep",
+    },
+}
+
+
+def keep(event: Any) -> Any:
+    """Return *event* as it is; named in a configuration above."""
+    return event
+
+
+@pytest.mark.parametrize("form", DICT_FORMS)
+@pytest.mark.parametrize("language", ["python", "json", "yaml"])
+def test_dict_config(form, language, emulator, restore_logging):
+    """dictConfig builds the handler from plain values in each form and language."""
+    settings = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "shop": {"key": KEY, "plan": "pro"},
+        "handlers": {"odp": DICT_FORMS[form](emulator.url)},
+        "root": {"level": "INFO", "handlers": ["odp"]},
+    }
+    if language == "json":
+        settings = json.loads(json.dumps(settings))
+    elif language == "yaml":
+        settings = yaml.safe_load(yaml.safe_dump(settings))
+    logging.config.dictConfig(settings)
+    logging.getLogger("shop").info("purchase", extra=TAGGED)
+
+    assert flush(5)
+    (event,) = sent(emulator)
+    if form == "references":
+        assert event["data"]["plan"] == "pro"
+        assert event["data"]["nested"] == {"a": "pro"}
+
+
+@pytest.mark.parametrize("how", ["args", "kwargs"])
+def test_file_config(how, emulator, restore_logging, tmp_path):
+    """fileConfig builds the handler from an INI file."""
+    given = {
+        "args": f"args=('{KEY}',)\nkwargs={{'api_host': '{emulator.url}'}}",
+        "kwargs": f"args=()\nkwargs={{'api_key': '{KEY}', 'api_host': "
+        f"'{emulator.url}', 'max_batch_size': '50'}}",
+    }
+    path = tmp_path / "logging.ini"
+    path.write_text(
+        "[loggers]\nkeys=root\n[handlers]\nkeys=odp\n[formatters]\nkeys=\n"
+        "[logger_root]\nlevel=INFO\nhandlers=odp\n"
+        f"[handler_odp]\nclass=odp_logging.OdpHandler\nlevel=INFO\n{given[how]}\n"
+    )
+    logging.config.fileConfig(path, disable_existing_loggers=False)
+    logging.getLogger("shop").info("purchase", extra=TAGGED)
+
+    assert flush(5)
+    assert len(sent(emulator)) == 1
+
+
+def test_a_bad_setting_in_dict_config_is_named(restore_logging):
+    """dictConfig shows the one line that says which setting is wrong."""
+    settings = {
+        "version": 1,
+        "handlers": {"odp": {"class": "odp_logging.OdpHandler", "max_batchsize": 5}},
+    }
+    with pytest.raises(ValueError, match="odp") as caught:
+        logging.config.dictConfig(settings)
+
+    cause = caught.value.__cause__
+    assert isinstance(cause, ConfigurationError)
+    assert 'did you mean "max_batch_size"' in str(cause)
+
+
+def test_behind_a_queue(client, emulator, logger):
+    """Behind QueueHandler and QueueListener the event is the same."""
+    records: queue.Queue[Any] = queue.Queue()
+    logger.addHandler(logging.handlers.QueueHandler(records))
+    listener = logging.handlers.QueueListener(records, OdpHandler(client=client))
+    listener.start()
+    logger.info("purchase of %s", "a shirt", extra=TAGGED)
+    listener.stop()
+
+    assert client.flush(5)
+    assert sent(emulator)[0]["data"]["item"] == "shirt"
+
+
+def test_the_context_passes_a_queue_with_the_filter(client, emulator, logger):
+    """ContextFilter takes what is bound at the log call over to the listener."""
+    records: queue.Queue[Any] = queue.Queue()
+    queueing = logging.handlers.QueueHandler(records)
+    queueing.addFilter(ContextFilter())
+    logger.addHandler(queueing)
+    listener = logging.handlers.QueueListener(records, OdpHandler(client=client))
+    bind_identifiers(email="a@example.com")
+    bind_data(page="basket")
+    logger.info("purchase", extra=TAGGED)
+    logger.info("untagged")
+    clear_identifiers()
+    listener.start()
+    listener.stop()
+
+    assert client.flush(5)
+    (event,) = sent(emulator)
+    assert event["identifiers"] == {"email": "a@example.com", "fs_user_id": "u1"}
+    assert event["data"]["page"] == "basket"
+
+
+def test_a_tagged_record_survives_pickling(client, emulator, logger):
+    """A record that went through SocketHandler's pickle is still an event."""
+    socket_handler = logging.handlers.SocketHandler("127.0.0.1", 1)
+    record = logger.makeRecord("shop", 20, "f", 1, "purchase", (), None, extra=TAGGED)
+    pickled = socket_handler.makePickle(record)[4:]
+    OdpHandler(client=client).handle(logging.makeLogRecord(pickle.loads(pickled)))
+
+    assert client.flush(5)
+    assert len(sent(emulator)) == 1
+
+
+def test_memory_handler_in_front(client, emulator, logger):
+    """Behind a MemoryHandler, events come when it flushes."""
+    memory = logging.handlers.MemoryHandler(10, target=OdpHandler(client=client))
+    logger.addHandler(memory)
+    logger.info("purchase", extra=TAGGED)
+    memory.flush()
+    memory.setTarget(None)
+
+    assert client.stats.accepted == 1
+
+
+def test_the_root_logger_at_debug_does_not_feed_on_itself(
+    emulator, restore_logging, caplog
+):
+    """On root at DEBUG, with everything tagged by a filter, one record is one event."""
+    root = logging.getLogger()
+    handler = OdpHandler(KEY, api_host=emulator.url, flush_interval=0.01)
+
+    def tag_everything(record: logging.LogRecord) -> bool:
+        record.__dict__.update(TAGGED)
+        return True
+
+    seen = []
+
+    def tag_and_note(record: logging.LogRecord) -> bool:
+        seen.append(record.name)
+        return tag_everything(record)
+
+    class Early(logging.Handler):
+        """Tags all records before the ODP handler sees them."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            tag_and_note(record)
+
+    early = Early()
+    root.addHandler(early)
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        logging.getLogger("shop").info("one")
+        assert handler.client.flush(5)
+        requests.get(f"{emulator.url}/healthz", timeout=5)
+        assert handler.client.flush(5)
+    finally:
+        root.removeHandler(early)
+
+    assert any(name.startswith("urllib3") for name in seen)
+    assert handler.client.stats.accepted == 1
+    assert len(sent(emulator)) == 1
+
+
+def test_the_extra_of_loguru_is_read(client, emulator, logger):
+    """A tag within record.extra, where loguru puts it, counts."""
+    logger.addHandler(OdpHandler(client=client))
+    logger.info("purchase", extra={"extra": TAGGED})
+    logger.info("not tagged", extra={"extra": {"a": 1}})
+    logger.info("no dict", extra={"extra": "text"})
+
+    assert client.flush(5)
+    assert len(sent(emulator)) == 1
+
+
+def test_later_changes_are_not_sent(client, emulator, logger):
+    """What the caller changes right after the log call is not in the event."""
+    logger.addHandler(OdpHandler(client=client))
+    identifiers, data = {"fs_user_id": "u1"}, {"items": [{"sku": "A"}], "n": 1}
+    logger.info(
+        "x",
+        extra={"odp_action": "a", "odp_identifiers": identifiers, "odp_data": data},
+    )
+    identifiers["fs_user_id"] = "u2"
+    data["items"][0]["sku"] = "B"
+    data["n"] = 2
+
+    assert client.flush(5)
+    event = sent(emulator)[0]
+    assert event["identifiers"] == {"fs_user_id": "u1"}
+    assert (event["data"]["items"], event["data"]["n"]) == ([{"sku": "A"}], 1)
+
+
+def test_a_record_is_left_as_it_was(client, logger):
+    """Other handlers see the record as it was logged."""
+    logger.addHandler(OdpHandler(client=client))
+    after: list[dict[str, Any]] = []
+
+    class Last(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            after.append(dict(record.__dict__))
+
+    logger.addHandler(Last())
+    logger.info("purchase", extra=TAGGED)
+
+    assert {k: v for k, v in after[0].items() if "odp" in k} == TAGGED
+
+
+def test_a_bad_event_is_named_by_file_and_line(client, logger, caplog):
+    """A rejected event is counted and reported with the place of its log call."""
+    logger.addHandler(OdpHandler(client=client))
+    logger.info("nobody", extra={"odp_action": "viewed"})
+    logger.info("purchase", extra=TAGGED)
+
+    assert client.flush(5)
+    assert client.stats.rejected == {"no_identifiers": 1}
+    assert client.stats.delivered == 1
+    (warning,) = [each for each in caplog.records if each.name == "odp_logging"]
+    assert warning.levelname == "WARNING"
+    assert f"{__file__}:" in warning.getMessage()
+    assert "no identifiers; pass odp_identifiers=" in warning.getMessage()
+
+
+class Bad:
+    """Raises whenever it is looked at."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise ValueError("never")
+
+
+def test_nothing_is_raised_into_a_log_call(client, emulator, logger, capsys):
+    """Whatever is logged, the call returns and the next event is sent."""
+    logger.addHandler(OdpHandler(client=client))
+    for field in TAGGED:
+        logger.info("x", extra={**TAGGED, field: Bad()})
+    logger.info(Bad(), extra=TAGGED)
+    logger.info(Bad())
+    logger.info("x", extra={"extra": Bad()})
+    logger.info("purchase", extra=TAGGED)
+
+    assert client.flush(5)
+    stats = client.stats
+    assert stats.accepted == 5
+    assert stats.delivered + sum(stats.rejected.values()) == 5
+    assert stats.delivered >= 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_flush_level_sends_at_once(emulator, logger):
+    """A record at flush_level is sent without waiting for company."""
+    handler = OdpHandler(
+        KEY, api_host=emulator.url, flush_interval=60, flush_level="ERROR"
+    )
+    logger.addHandler(handler)
+    logger.info("x", extra=TAGGED)
+    logger.error("x", extra=TAGGED)
+
+    assert emulator.wait_for(2, timeout=5)
+
+
+def test_a_closed_handler_still_works(emulator, logger):
+    """Closing delivers; a record that comes later is delivered too."""
+    handler = OdpHandler(KEY, api_host=emulator.url, flush_interval=60)
+    logger.addHandler(handler)
+    logger.info("x", extra=TAGGED)
+    handler.close()
+    assert len(sent(emulator)) == 1
+
+    logger.info("x", extra=TAGGED)
+    handler.close()
+    handler.close()
+    assert len(sent(emulator)) == 2
+
+
+def test_a_shared_client_is_not_closed_with_the_handler(client, emulator, logger):
+    """A handler flushes the client it was given, which goes on for the others."""
+    handler = OdpHandler(client=client)
+    logger.addHandler(handler)
+    logger.info("x", extra=TAGGED)
+    handler.close()
+
+    assert len(sent(emulator)) == 1
+    client.send_odp_event("viewed", {"vuid": "v"})
+    assert client.flush(5)
+    assert len(sent(emulator)) == 2
+
+
+def test_a_disabled_handler_does_nothing(emulator, logger):
+    """enabled=False turns it all off, without a thread or a warning."""
+    handler = OdpHandler(enabled=False)
+    logger.addHandler(handler)
+    logger.info("x", extra=TAGGED)
+    handler.client.identify({"a": "1", "b": "2"})
+
+    assert handler.client.stats.accepted == 0
+    assert handler.client.stats.state == "disabled"
+    assert handler.client.flush(1)
+
+
+def test_positional_only_the_key():
+    """Everything but the key is a keyword, so that fileConfig's args stay readable."""
+    with pytest.raises(TypeError):
+        OdpHandler(KEY, "INFO")
+
+
+def test_a_client_of_its_own_or_a_given_one(client):
+    """Settings besides a client would be ignored, and are refused."""
+    with pytest.raises(ConfigurationError, match="client="):
+        OdpHandler(client=client, max_batch_size=5)
+
+
+def test_two_handlers_deliver_to_both(emulator, logger):
+    """Two handlers are two destinations: each sends the record."""
+    with Emulator(key="other") as other, OdpClient("other", api_host=other.url) as two:
+        one = OdpHandler(KEY, api_host=emulator.url)
+        logger.addHandler(one)
+        logger.addHandler(OdpHandler(client=two))
+        logger.info("x", extra=TAGGED)
+        assert flush(5)
+        assert len(sent(emulator)) == len(sent(other)) == 1

@@ -1,0 +1,352 @@
+"""OdpProcessor: native structlog, structlog over logging, and both at once."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+from typing import Any
+
+import pytest
+import structlog
+from structlog.stdlib import ProcessorFormatter
+
+from odp_logging import (
+    ConfigurationError,
+    OdpClient,
+    OdpHandler,
+    OdpProcessor,
+    bound_identifiers,
+)
+from odp_logging.emulator import Emulator
+
+TAGGED = {
+    "odp_action": "purchased",
+    "odp_identifiers": {"email": "a@example.com"},
+    "odp_data": {"item": "shirt"},
+}
+
+
+def sent(client: OdpClient, emulator: Emulator) -> list[Any]:
+    """Return the events that arrived at the emulator."""
+    assert client.flush(5)
+    return [each["event"] for each in emulator.events()]
+
+
+def native(processor: OdpProcessor, *more: Any) -> tuple[Any, io.StringIO]:
+    """Return a structlog logger without logging, and what it prints."""
+    printed = io.StringIO()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            processor,
+            *(more or [structlog.processors.JSONRenderer()]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(printed),
+    )
+    return structlog.get_logger(), printed
+
+
+def test_native_structlog(client, emulator):
+    """In structlog's own chain a tagged event is sent, and printed without its tags."""
+    log, printed = native(OdpProcessor(client))
+    log.info("purchase", order=5, **TAGGED)
+
+    (event,) = sent(client, emulator)
+    assert event["action"] == "purchased"
+    assert event["identifiers"] == {"email": "a@example.com"}
+    assert event["data"]["item"] == "shirt"
+    assert json.loads(printed.getvalue()) == {
+        "event": "purchase",
+        "level": "info",
+        "order": 5,
+    }
+
+
+def test_untagged_events_pass(client):
+    """An event without a tag is passed on as the same object."""
+    event_dict = {"event": "hello"}
+
+    assert OdpProcessor(client)(None, "info", event_dict) is event_dict
+    assert client.stats.accepted == 0
+
+
+def test_identifiers_of_untagged_events_are_not_printed(client):
+    """What is bound for later events is not printed with those that are not tagged."""
+    log, printed = native(OdpProcessor(client))
+    structlog.contextvars.bind_contextvars(odp_identifiers={"email": "a@example.com"})
+    log.info("hello")
+
+    assert "example.com" not in printed.getvalue()
+
+
+def test_strip_can_be_turned_off(client, emulator):
+    """With strip=False everything is printed as it was logged, and sent once."""
+    log, printed = native(OdpProcessor(client, strip=False))
+    log.info("purchase", **TAGGED)
+
+    assert len(sent(client, emulator)) == 1
+    assert json.loads(printed.getvalue())["odp_action"] == "purchased"
+    assert "a@example.com" in printed.getvalue()
+
+
+def test_the_given_dict_is_left_alone(client):
+    """The processor returns another dict and leaves the one it was given."""
+    event_dict = {"event": "purchase", **TAGGED}
+
+    assert OdpProcessor(client)(None, "info", event_dict) == {"event": "purchase"}
+    assert event_dict == {"event": "purchase", **TAGGED}
+
+
+def test_merge_contextvars(client, emulator):
+    """Identifiers and data bound in structlog's contextvars reach tagged events."""
+    log, _ = native(OdpProcessor(client))
+    structlog.contextvars.bind_contextvars(
+        odp_identifiers={"fs_user_id": "u1"}, odp_data={"page": "basket"}
+    )
+    log.info("x", odp_action="viewed")
+    log.info("x", odp_action="viewed", odp_identifiers={"email": "b@example.com"})
+
+    first, second = sent(client, emulator)
+    assert first["identifiers"] == {"fs_user_id": "u1"}
+    assert first["data"]["page"] == "basket"
+    assert second["identifiers"] == {"fs_user_id": "u1", "email": "b@example.com"}
+
+
+def test_bound_loggers(client, emulator):
+    """Fields bound to a logger count like those of the call."""
+    log, _ = native(OdpProcessor(client))
+    log.bind(odp_identifiers={"fs_user_id": "u1"}).info("x", odp_action="viewed")
+
+    assert sent(client, emulator)[0]["identifiers"] == {"fs_user_id": "u1"}
+
+
+def test_async_loggers(client, emulator):
+    """await log.ainfo() carries the context to its executor's thread."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            OdpProcessor(client),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(io.StringIO()),
+    )
+
+    async def request() -> None:
+        with bound_identifiers(fs_user_id="u1"):
+            await structlog.get_logger().ainfo("x", odp_action="viewed")
+        await structlog.get_logger().ainfo("x", odp_action="viewed")
+
+    asyncio.run(request())
+    assert sent(client, emulator)[0]["identifiers"] == {"fs_user_id": "u1"}
+    assert client.stats.rejected == {"no_identifiers": 1}
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_a_bad_event_is_named_by_file_and_line(client, caplog, way):
+    """A rejected structlog event is reported with the place of its log call."""
+    log, _ = native(OdpProcessor(client))
+    if way == "sync":
+        log.info("x", odp_action="viewed")
+    else:
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.INFO)
+        )
+
+        async def request() -> None:
+            await structlog.get_logger().ainfo("x", odp_action="viewed")
+
+        asyncio.run(request())
+    assert client.flush(5)
+
+    said = [each.getMessage() for each in caplog.records if each.name == "odp_logging"]
+    assert len(said) == 1
+    assert said[0].startswith(f"{__file__}:")
+
+
+def over_logging(logger: logging.Logger, *processors: Any) -> Any:
+    """Configure structlog over *logger* and return a logger of it."""
+    structlog.configure(
+        processors=[structlog.stdlib.add_log_level, *processors],
+        logger_factory=lambda *args: logger,
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    return structlog.get_logger()
+
+
+def console(
+    logger: logging.Logger, formatter: logging.Formatter | None = None
+) -> io.StringIO:
+    """Add a handler that prints to *logger*, and return what it prints."""
+    printed = io.StringIO()
+    handler = logging.StreamHandler(printed)
+    if formatter:
+        handler.setFormatter(formatter)
+    logger.addHandler(handler)
+    return printed
+
+
+def json_formatter(*before: Any) -> ProcessorFormatter:
+    """Return structlog's formatter for logging, with processors of its own."""
+    return ProcessorFormatter(
+        processors=[
+            *before,
+            ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(),
+        ],
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder()],
+    )
+
+
+@pytest.mark.parametrize("strip", [True, False])
+@pytest.mark.parametrize("handler_too", [False, True])
+@pytest.mark.parametrize("bridge", ["wrap_for_formatter", "render_to_log_kwargs"])
+def test_over_logging(client, emulator, logger, bridge, handler_too, strip):
+    """Over logging, with or without a handler on the same path: once."""
+    bridges = {
+        "wrap_for_formatter": ProcessorFormatter.wrap_for_formatter,
+        "render_to_log_kwargs": structlog.stdlib.render_to_log_kwargs,
+    }
+    printed = console(logger, json_formatter())
+    if handler_too:
+        logger.addHandler(OdpHandler(client=client))
+    log = over_logging(logger, OdpProcessor(client, strip=strip), bridges[bridge])
+    log.info("purchase", **TAGGED)
+
+    assert len(sent(client, emulator)) == 1
+    assert ("a@example.com" in printed.getvalue()) is (not strip)
+
+
+@pytest.mark.parametrize("bridge", ["wrap_for_formatter", "render_to_log_kwargs"])
+def test_the_handler_alone_understands_structlog(client, emulator, logger, bridge):
+    """Without a processor the handler finds the tags where structlog puts them."""
+    bridges = {
+        "wrap_for_formatter": ProcessorFormatter.wrap_for_formatter,
+        "render_to_log_kwargs": structlog.stdlib.render_to_log_kwargs,
+    }
+    logger.addHandler(OdpHandler(client=client))
+    log = over_logging(logger, bridges[bridge])
+    log.info("purchase", **TAGGED)
+    log.info("hello")
+
+    (event,) = sent(client, emulator)
+    assert event["data"]["item"] == "shirt"
+    assert client.stats.accepted == 1
+
+
+@pytest.mark.parametrize("handler", [None, "first", "last"])
+def test_within_processor_formatter(client, emulator, logger, handler):
+    """Within ProcessorFormatter, for two printing handlers and ours: once."""
+    processor = OdpProcessor(client)
+    if handler == "first":
+        logger.addHandler(OdpHandler(client=client))
+    printed = [console(logger, json_formatter(processor)) for _ in range(2)]
+    if handler == "last":
+        logger.addHandler(OdpHandler(client=client))
+    log = over_logging(logger, ProcessorFormatter.wrap_for_formatter)
+    log.info("purchase", **TAGGED)
+
+    assert len(sent(client, emulator)) == 1
+    assert all("example.com" not in each.getvalue() for each in printed)
+
+
+@pytest.mark.parametrize("handler", ["first", "last"])
+def test_records_of_logging_within_processor_formatter(
+    client, emulator, logger, handler
+):
+    """logging's own records are the handler's to send; the formatter hides the tags."""
+    if handler == "first":
+        logger.addHandler(OdpHandler(client=client))
+    printed = [console(logger, json_formatter(OdpProcessor(client))) for _ in range(2)]
+    if handler == "last":
+        logger.addHandler(OdpHandler(client=client))
+    logger.info("purchase", extra=TAGGED)
+
+    assert len(sent(client, emulator)) == 1
+    assert all("example.com" not in each.getvalue() for each in printed)
+
+
+def test_two_handlers_and_a_formatter(client, emulator, logger):
+    """Two ODP handlers both send structlog's event; the formatter does not again."""
+    with Emulator() as other, OdpClient("k", api_host=other.url) as second:
+        logger.addHandler(OdpHandler(client=client))
+        logger.addHandler(OdpHandler(client=second))
+        console(logger, json_formatter(OdpProcessor(client)))
+        over_logging(logger, ProcessorFormatter.wrap_for_formatter).info("x", **TAGGED)
+
+        assert len(sent(client, emulator)) == len(sent(second, other)) == 1
+
+
+def test_behind_a_renderer_it_warns_once(client, capsys, caplog):
+    """Placed after the renderer it passes the text on and says so, once."""
+    log, printed = native(structlog.processors.JSONRenderer(), OdpProcessor(client))
+    log.info("purchase", **TAGGED)
+    log.info("purchase", **TAGGED)
+
+    assert printed.getvalue().count("purchase") == 4
+    said = [each.getMessage() for each in caplog.records if each.name == "odp_logging"]
+    assert said == [
+        "OdpProcessor was given a str; put it before the renderer, where the event"
+        " still is a dict"
+    ]
+
+
+class Bad:
+    """Raises whenever it is looked at."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise ValueError("never")
+
+
+def test_it_never_raises(client, emulator):
+    """Whatever is in the event dict, log.info returns and the next event is sent."""
+    processor = OdpProcessor(client)
+    for field in TAGGED:
+        processor(None, "info", {**TAGGED, field: Bad()})
+    processor(None, "info", {**TAGGED, "_record": Bad()})
+    for odd in (None, 5, "text", b"bytes", (), Bad()):
+        assert processor(None, "info", odd) is odd
+
+    processor(None, "info", dict(TAGGED))
+    assert len(sent(client, emulator)) >= 1
+    stats = client.stats
+    assert stats.accepted == stats.delivered + sum(stats.rejected.values())
+
+
+def test_flush_level(emulator):
+    """An event whose method is at flush_level is sent at once."""
+    client = OdpClient(
+        "test-key-that-nobody-may-see",
+        api_host=emulator.url,
+        flush_interval=60,
+        flush_level="ERROR",
+    )
+    with client:
+        processor = OdpProcessor(client)
+        processor(None, "info", dict(TAGGED))
+        processor(None, "error", dict(TAGGED))
+
+        assert emulator.wait_for(2, timeout=5)
+
+
+def test_a_processor_makes_its_own_client(emulator):
+    """Given settings, the processor has a client of its own."""
+    processor = OdpProcessor(
+        api_key="test-key-that-nobody-may-see", api_host=emulator.url
+    )
+    processor(None, "info", dict(TAGGED))
+
+    assert processor.client.flush(5)
+    assert len(emulator.events()) == 1
+    processor.client.close()
+
+
+def test_bad_settings_are_refused(client):
+    """A misspelt setting, or settings besides a client, raise when it is made."""
+    with pytest.raises(ConfigurationError, match="max_batch_size"):
+        OdpProcessor(max_batchsize=5)
+    with pytest.raises(ConfigurationError, match="client="):
+        OdpProcessor(client, max_batch_size=5)

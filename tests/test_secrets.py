@@ -1,0 +1,148 @@
+"""The API key appears nowhere but in the request's header."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import pickle
+import traceback
+from typing import Any
+
+import pytest
+
+import odp_logging
+from odp_logging import ConfigurationError, OdpClient, OdpHandler, OdpProcessor
+from odp_logging._secret import Secret
+from odp_logging.emulator import Emulator
+
+SECRET = "W4WzcEs-ABgXorzY7h1LCQ"
+PACKAGE = os.path.dirname(odp_logging.__file__) + os.sep
+DATAFILE = {
+    "integrations": [{"key": "odp", "host": "https://odp.example", "publicKey": SECRET}]
+}
+
+
+def everything_of(thing: Any) -> list[Any]:
+    """Return what a debugger, or a curious library, would show of *thing*."""
+    shown = [repr(thing), str(thing), f"{thing!a}"]
+    if hasattr(thing, "__dict__"):
+        shown.append(repr(vars(thing)))
+        shown += [
+            repr(vars(each))
+            for each in vars(thing).values()
+            if hasattr(each, "__dict__")
+        ]
+    return shown
+
+
+@pytest.mark.parametrize("given", [{"api_key": SECRET}, {"datafile": DATAFILE}])
+@pytest.mark.parametrize("kind", [OdpClient, OdpHandler, OdpProcessor])
+def test_nothing_shows_the_key(kind, given):
+    """repr, str and vars of handler, processor, client, config and parts are clean."""
+    thing = kind(**given)
+    client = thing if kind is OdpClient else thing.client
+
+    for each in (thing, client, client.config, client.config.destination()):
+        assert SECRET not in "".join(everything_of(each))
+    parts = [client._flusher, client._flusher.store, client._flusher._transport]
+    parts.append(client._flusher._transport._inner)
+    assert SECRET not in "".join("".join(everything_of(part)) for part in parts)
+
+
+@pytest.mark.parametrize("kind", [OdpClient, OdpHandler, OdpProcessor])
+def test_pickles_carry_settings_without_the_key(kind, monkeypatch):
+    """What goes to a spawned process has the settings; the key comes from there."""
+    thing = kind(api_key=SECRET, max_batch_size=7)
+    pickled = pickle.dumps(thing)
+    monkeypatch.setenv("ODP_API_KEY", "its-own")
+    again = pickle.loads(pickled)
+    client = again if kind is OdpClient else again.client
+
+    assert SECRET.encode() not in pickled
+    assert client.config.max_batch_size == 7
+    assert client.config.api_key == Secret("its-own")
+
+
+def test_a_copy_of_a_handler_has_no_key(monkeypatch):
+    """copy goes the same way as pickle."""
+    assert copy.copy(OdpHandler(SECRET)).client.config.api_key is None
+
+
+@pytest.mark.parametrize(
+    "thing", [Secret(SECRET), OdpClient(SECRET).config, [Secret(SECRET)]]
+)
+def test_secrets_and_configs_are_not_pickled(thing):
+    """A pickle of what holds the key is refused."""
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(thing)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"api_key": SECRET, "max_batchsize": 5},
+        {"api_key": SECRET, "max_batch_size": 0},
+        {"api_key": f"{SECRET}\n"},
+        {"api_key": f"${{NO_SUCH}}{SECRET}"},
+        {"datafile": DATAFILE, "timeout": -1},
+        {
+            "datafile": {
+                "integrations": [
+                    {**DATAFILE["integrations"][0], "publicKey": f"{SECRET} "}
+                ]
+            }
+        },
+        {"datafile": {"integrations": [{**DATAFILE["integrations"][0], "host": "no"}]}},
+    ],
+)
+@pytest.mark.parametrize("kind", [OdpClient, OdpHandler, OdpProcessor])
+def test_tracebacks_with_locals_do_not_show_the_key(kind, settings):
+    """An error about a setting, printed with local variables, shows no key of ours."""
+
+    def construct(given: dict[str, Any]) -> None:
+        kind(**given)
+
+    with pytest.raises(ConfigurationError) as caught:
+        construct(settings)
+    shown = traceback.TracebackException.from_exception(
+        caught.value, capture_locals=True
+    )
+    frames = [
+        f"{frame.name} {frame.locals}"
+        for exception in (shown, shown.__context__)
+        if exception is not None
+        for frame in exception.stack
+        if frame.filename.startswith(PACKAGE)
+    ]
+    assert frames
+    assert SECRET not in "".join(frames)
+    assert SECRET not in str(caught.value)
+
+
+def test_no_log_at_any_level_shows_key_identifier_or_payload(caplog):
+    """With every logger at DEBUG, faults included, nothing private is logged."""
+    caplog.set_level(logging.DEBUG)
+    with Emulator(key="another key") as emulator:
+        emulator.fault(status=503, count=1)
+        client = OdpClient(SECRET, api_host=emulator.url, shutdown_timeout=2.0)
+        client.send_odp_event(
+            "viewed", {"email": "a@example.com"}, data={"card": "4111"}
+        )
+        client.send_odp_event("", {"email": "a@example.com"}, data={"card": "4111"})
+        client.flush(1.5)
+        assert client.stats.state in ("misconfigured", "retrying")
+        client._flusher.give_up("test")
+
+    text = caplog.text + "".join(str(vars(each)) for each in caplog.records)
+    assert "urllib3" in text
+    assert "answered 403" in text
+    for private in (SECRET, "a@example.com", "4111"):
+        assert private not in text
+
+
+def test_a_short_secret_shows_nothing():
+    """Of a short key not even the last four characters are shown."""
+    assert repr(Secret("short")) == "…"
+    assert repr(Secret(SECRET)) == "…1LCQ"
+    assert repr(Secret({"publicKey": SECRET})) == "…"
