@@ -62,7 +62,8 @@ def run(
         if keep:
             _wait_for_end(process, url, out)
         else:
-            _tell(out, "page", "gone with the demo; odp-logging demo --keep keeps it")
+            gone = "gone with the demo; odp-logging demo --keep keeps it"
+            _tell(out, "page", f"{url}        ({gone})")
         return status
 
 

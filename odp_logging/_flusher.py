@@ -128,7 +128,7 @@ class Flusher:
             return  # whoever was interrupted in the books is about to wake us
         elif self._late is None:
             self._send_here()
-        elif self._deadline is None:
+        else:
             self._late(self)
 
     def _rouse(self) -> None:
@@ -170,7 +170,7 @@ class Flusher:
         self._hurries += 1
         if target > self.store.passed() and self._has_thread():
             self._ring()
-        elif target > self.store.passed() and self._background:
+        elif target > self.store.passed() and self._background and not self._late:
             self.wake()
         return target
 
@@ -335,8 +335,6 @@ class Flusher:
 
     def _go_on(self) -> bool:
         """Wait for a batch and send it; return False at the thread's end."""
-        with self._turn:
-            self._prepare()
         if self.is_empty():
             self.progress.state = "idle"
             if self._ending:
@@ -361,6 +359,8 @@ class Flusher:
     def _ripen(self) -> None:
         """Wait for company: for a full batch, the interval, a flush or the end."""
         until = self._clock() + self._interval
+        with self._turn:
+            self._prepare()  # its imports take their time: not after the wait
         while not (self._due or self._deadline is not None or self._waiters):
             left = until - self._clock()
             if left <= 0 or self._hurry_to > self.store.passed():

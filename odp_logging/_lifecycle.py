@@ -66,7 +66,6 @@ _FORK_WAIT = 2.0
 
 _lines: dict[int, Drainable] = {}
 _spent = 0.0
-_untold = 0
 _ending = False
 _finishing = False
 _fatal: int | None = None
@@ -162,16 +161,19 @@ def _at_exit() -> None:
 
 def _drain_late(line: Drainable) -> None:
     """Deliver what an atexit callback or a finaliser logged after the last drain."""
-    _finish([line])
+    if threading.get_ident() == threading.main_thread().ident:
+        _finish([line])
+    else:
+        # What a daemon thread cannot deliver is left to the main thread. It may be
+        # frozen in the middle of a line on stderr, and Python would abort.
+        drain([line])
 
 
 def _finish(lines: list[Drainable]) -> None:
     """Drain *lines*, drop what is left, and die of a signal that came meanwhile."""
     global _finishing
-    main = threading.get_ident() == threading.main_thread().ident
+    _finishing = True
     started = time.monotonic()
-    lost = 0
-    _finishing = _finishing or main
     try:
         # What is logged while interpreter and modules are taken apart is only counted.
         if not sys.is_finalizing():
@@ -180,24 +182,17 @@ def _finish(lines: list[Drainable]) -> None:
         pass  # who is impatient need not wait
     except Exception as error:  # nobody above could do anything about it
         say(f"draining at exit failed with {type(error).__name__}")
-    finally:
-        for line in lines:
-            lost += line.give_up("exit")
-        if main:
-            _finishing = False
-    _tell_lost(lost, time.monotonic() - started, main=main)
-    if main and _fatal is not None:
+    lost = sum([line.give_up("exit") for line in lines])
+    _tell_lost(lost, time.monotonic() - started)
+    _finishing = False
+    if _fatal is not None:
         _die(_fatal)
 
 
-def _tell_lost(lost: int, seconds: float, *, main: bool) -> None:
+def _tell_lost(lost: int, seconds: float) -> None:
     """Say on stderr how many events this process leaves undelivered."""
-    global _untold
-    _untold += lost
-    # A daemon thread may be frozen in the middle of a line, and Python then aborts.
-    if not _untold or not main or sys.stderr is None:
+    if not lost or sys.stderr is None:
         return
-    lost, _untold = _untold, 0
     print(
         f"odp_logging: exiting with {lost} undelivered event{'s' * (lost != 1)} after"
         f" {seconds:.1f} s; they are lost; raise shutdown_timeout or find out why ODP"
@@ -225,8 +220,8 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _spent, _untold, _ending, _finishing, _fatal
-    _spent, _untold = 0.0, 0
+    global _spent, _ending, _finishing, _fatal
+    _spent = 0.0
     _ending = _finishing = False
     _fatal = None
     for line in registered():

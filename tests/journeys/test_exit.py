@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import time
 
 import pytest
 
@@ -105,12 +104,9 @@ def test_outage(
     odp.fault(latency=60)
     url = odp.url if kind == "hanging" else refusing
 
-    with python.start("down.py", url, str(timeout)) as running:
-        assert running.line() == "logged"
-        began = time.monotonic()
-        ended = running.end()
+    ended = python.run("down.py", url, str(timeout))
 
-    assert time.monotonic() - began < timeout + 0.5
+    assert float(ended.out) < timeout + 0.5
     assert ended.status == 0
     assert UNDELIVERED.findall(ended.err) == ["21"]
     assert "Traceback" not in ended.err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import subprocess
 
 import pytest
 
@@ -88,3 +90,30 @@ def test_collector(python: Python, odp: Emulator) -> None:
     assert accepted == delivered + rejected
     assert odp.stats()["unique"] == delivered
     assert odp.stats()["duplicates"] == 0
+
+
+def test_impatience(python: Python, odp: Emulator) -> None:
+    """Ctrl-C cuts the wait at the end of a process short, and the loss is declared."""
+    odp.fault(latency=60)
+    with python.start("ending.py", odp.url, "60") as running:
+        assert running.line() == "ending"
+        while running.process.poll() is None:
+            running.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.process.wait(0.2)
+        ended = running.end()
+
+    assert ended.seconds < 20
+    assert ended.err.count("exiting with 3 undelivered events") == 1
+
+
+def test_sigterm_at_the_end(python: Python, odp: Emulator) -> None:
+    """SIGTERM while a process ends kills it, after its loss was declared once."""
+    odp.fault(latency=60)
+    with python.start("ending.py", odp.url, "1.5") as running:
+        assert running.line() == "ending"
+        running.process.send_signal(signal.SIGTERM)
+        ended = running.end()
+
+    assert ended.status == -signal.SIGTERM
+    assert ended.err.count("exiting with 3 undelivered events") == 1
