@@ -9,6 +9,7 @@ from ._config import Config, Destination
 from ._diagnostics import Diagnostics
 from ._flusher import Flusher
 from ._mapping import build
+from ._reports import Reports
 from .stores._buffer import Buffer
 from .transports._base import Transport
 from .transports._http import Http
@@ -26,10 +27,8 @@ def new_flusher(
         interval=config.flush_interval,
         background=config.background,
         shutdown_timeout=config.shutdown_timeout,
-        on_delivery=config.on_delivery,
-        on_drop=config.on_drop,
         before_thread=_lifecycle.enter_process,
-        diagnostics=diagnostics,
+        reports=Reports(diagnostics, config.on_delivery, config.on_drop),
     )
     _lifecycle.register(flusher)
     return flusher

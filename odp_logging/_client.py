@@ -22,9 +22,6 @@ from ._mapping import capture
 from ._stats import Stats, plus
 from .exceptions import ConfigurationError, InvalidEventError
 
-_PID_CHECK = 0.1
-"""Seconds between looks at the process id, for forks without hooks (uWSGI's)."""
-
 _Bound = tuple[tuple[Any, ...], tuple[Any, ...]]
 
 
@@ -52,7 +49,6 @@ class OdpClient:
         self._redact = self._config.redact
         self._enabled = self._config.enabled
         self._pid = os.getpid()
-        self._look_at_pid = 0.0
         self._destination = self._config.destination()
         self._flusher = self._new_flusher(self._destination)
         self._earlier: list[Flusher] = []
@@ -153,19 +149,6 @@ class OdpClient:
         """
         if not self._enabled:
             return
-        if time > self._look_at_pid:
-            self._look_at_pid = time + _PID_CHECK
-            if self._pid != os.getpid():
-                self._after_silent_fork()
-        if self._flusher.is_sending():
-            # From one of our callbacks, or our own HTTP stack's records: an event for
-            # each event would never end.
-            self._refuse(
-                "own_thread",
-                "an event was logged by a callback of this client; it was not sent",
-                origin,
-            )
-            return
         logged = capture(
             fields,
             time=time,
@@ -176,7 +159,17 @@ class OdpClient:
         self._put(logged, hurry=hurry)
 
     def _put(self, logged: Any, *, hurry: bool) -> None:
+        if self._pid != os.getpid():
+            self._after_silent_fork()
         flusher = self._flusher
+        if flusher.reports.is_mine():
+            # An event for each event would never end.
+            self._refuse(
+                "in_callback",
+                "an event was put within a callback of its own client; it was not sent",
+                getattr(logged, "origin", None),
+            )
+            return
         if flusher.store.put(logged) or hurry:
             flusher.wake(due=True)
         elif flusher.idle:
@@ -363,6 +356,8 @@ class OdpClient:
     # Parts.
 
     def _flushers(self) -> list[Flusher]:
+        if self._pid != os.getpid():
+            self._after_silent_fork()
         return [*self._earlier, self._flusher]
 
     def _new_flusher(self, destination: Destination | None) -> Flusher:
@@ -372,7 +367,7 @@ class OdpClient:
         return flusher
 
     def _after_silent_fork(self) -> None:
-        # os.register_at_fork was not called: a fork made in C.
+        # Where os.register_at_fork was not called: a fork made in C, as uWSGI's.
         self._pid = os.getpid()
         for flusher in self._flushers():
             flusher.after_fork_once()

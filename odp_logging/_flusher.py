@@ -11,22 +11,19 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ._delivery import Cause, Delivery
 from ._diagnostics import Diagnostics
-from ._event import OdpEvent
 from ._lock import OwnedLock
-from .stores._base import Batch, Counts, Invalid, Store
+from ._reports import Reports
+from .stores._base import Batch, Store
 from .transports._base import Transport
 
 _IDLE_WAIT = 300.0
 _LONGEST_PAUSE = 1.0
 _DRAIN_BACKOFF = 1.0
-
-OnDelivery = Callable[[Sequence[OdpEvent]], object]
-OnDrop = Callable[[Sequence[OdpEvent], str], object]
 
 
 @dataclass(slots=True)
@@ -52,7 +49,7 @@ class Flusher:
         interval: Seconds that an event waits for company.
         background: Whether to have a thread.
         shutdown_timeout: Seconds the end of the process may wait for this flusher.
-        on_delivery, on_drop: The application's callbacks; called outside all locks.
+        reports: Told what became of each batch, outside all locks.
         before_thread: Called before a thread starts, once per thread.
     """
 
@@ -65,10 +62,8 @@ class Flusher:
         interval: float,
         background: bool = True,
         shutdown_timeout: float = 5.0,
-        on_delivery: OnDelivery | None = None,
-        on_drop: OnDrop | None = None,
         before_thread: Callable[[], object] = lambda: None,
-        diagnostics: Diagnostics | None = None,
+        reports: Reports | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
@@ -77,10 +72,8 @@ class Flusher:
         self._batch_size = batch_size
         self._interval = interval
         self._background = background
-        self._on_delivery = on_delivery
-        self._on_drop = on_drop
         self._before_thread = before_thread
-        self._diagnostics = diagnostics or Diagnostics()
+        self.reports = reports or Reports(Diagnostics())
         self._clock = clock
         self._reset()
 
@@ -98,7 +91,7 @@ class Flusher:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._worker = 0
-        self._calling: set[int] = set()
+        self._telling: dict[int, int] = {}
         self._entered = False
         self._due = False
         self._ending = False
@@ -109,7 +102,6 @@ class Flusher:
         self._not_before = 0.0
         self._released = False
         self._late: Callable[[Flusher], object] | None = None
-        self._overflow_told = 0
 
     # What others ask of it.
 
@@ -117,15 +109,15 @@ class Flusher:
         """Have the thread look at the store; start it if there is none."""
         if due:
             self._due = True
-        if self._transport is None or self.is_sending():
+        if self._transport is None:
             return
         if not self._entered:
             self._entered = True
             self._before_thread()
         if self._late is None and self._background:
             self._rouse()
-        elif self.store.is_mine():
-            return  # whoever was interrupted in the books is about to wake us
+        elif self.is_mine():
+            return  # whoever was interrupted is about to look at the store
         elif self._late is None:
             self._send_here()
         else:
@@ -168,9 +160,9 @@ class Flusher:
         target = self.store.entered()
         self._hurry_to = max(self._hurry_to, target)
         self._hurries += 1
-        if target > self.store.passed() and self._has_thread():
+        if target > self.passed() and self._has_thread():
             self._ring()
-        elif target > self.store.passed() and self._background and not self._late:
+        elif target > self.passed() and self._background and not self._late:
             self.wake()
         return target
 
@@ -200,7 +192,11 @@ class Flusher:
         """Whether this thread sends for this flusher, or is in one of its callbacks."""
         # Looked up now: gevent may have patched it after our import.
         me = threading.get_ident()
-        return self._worker == me or me in self._calling or self._turn.mine()
+        return self._worker == me or self._turn.mine() or self.reports.is_mine()
+
+    def passed(self) -> int:
+        """Return the number up to which every event has left, and was reported."""
+        return min([self.store.passed(), *self._telling.copy().values()])
 
     def is_empty(self) -> bool:
         """Whether no event is waiting here."""
@@ -233,7 +229,7 @@ class Flusher:
     def give_up(self, reason: str) -> int:
         """Drop what is left, and tell those who want to know; return how many."""
         count = self.store.give_up(reason)
-        self._tell_drops()
+        self.reports.tell_drops(self.store)
         self._tell_moved()
         return count
 
@@ -325,7 +321,7 @@ class Flusher:
         try:
             return self._go_on()
         except Exception as error:  # a thread that died would lose all that follows
-            self._diagnostics.warn(
+            self.reports.diagnostics.warn(
                 "failed",
                 f"the flusher failed with {type(error).__name__}; it goes on with what"
                 " is left; please report this",
@@ -363,7 +359,7 @@ class Flusher:
             self._prepare()  # its imports take their time: not after the wait
         while not (self._due or self._deadline is not None or self._waiters):
             left = until - self._clock()
-            if left <= 0 or self._hurry_to > self.store.passed():
+            if left <= 0 or self._hurry_to > self.passed():
                 return
             self._wait(left)
 
@@ -389,7 +385,7 @@ class Flusher:
             if left <= 0 or self.is_empty():
                 return
             self._wait(min(left, _LONGEST_PAUSE))
-            self._tell_drops()
+            self.reports.tell_drops(self.store)
 
     # One step, on whichever thread has the turn.
 
@@ -400,31 +396,41 @@ class Flusher:
         Args:
             deadline: Moment until which to wait for the turn, and for the answer.
         """
-        transport = self._transport
-        nothing = Delivery(0, requests=0)
         wait = -1.0 if deadline is None else max(0.0, deadline - self._clock())
-        if transport is None or not self._turn.acquire(wait):
-            return nothing
+        if self._transport is None or not self._turn.acquire(wait):
+            return Delivery(0, requests=0)
+        me = threading.get_ident()
+        # Until it is reported, nobody who waits is told that it has left.
+        self._telling[me] = self.store.passed()
         try:
-            self._again = False
-            self._prepare()
-            batch = self.store.take()
-            delivery = nothing
-            if batch.events:
-                self.progress.state = "sending"
-                delivery = transport.send(batch, deadline=self._due_by(deadline))
-                self._note(delivery)
-            self.store.settle(batch, delivery)
-            self._due = False  # before the count: a put after it says so itself
-            if batch.cut or self._waiting() >= self._batch_size:
-                self._due = True
-            self.progress.state = "idle"
+            try:
+                batch, delivery = self._move(self._transport, deadline)
+            finally:
+                self._turn.release()
+            self.reports.tell(batch, delivery, self.store)
         finally:
-            self._turn.release()
-        self._tell_moved()
-        self._report(batch, delivery)
-        self._tell_drops()
+            self._telling.pop(me, None)
+            self._tell_moved()
         return delivery
+
+    def _move(
+        self, transport: Transport, deadline: float | None
+    ) -> tuple[Batch, Delivery]:
+        self._again = False
+        self._prepare()
+        with self.reports.foreign_code():  # before_send
+            batch = self.store.take()
+        delivery = Delivery(0, requests=0)
+        if batch.events:
+            self.progress.state = "sending"
+            delivery = transport.send(batch, deadline=self._due_by(deadline))
+            self._note(delivery)
+        self.store.settle(batch, delivery)
+        self._due = False  # before the count: a put after it says so itself
+        if batch.cut or self.store.counts().pending >= self._batch_size:
+            self._due = True
+        self.progress.state = "idle"
+        return batch, delivery
 
     def _due_by(self, deadline: float | None) -> float | None:
         given = [each for each in (deadline, self._deadline) if each is not None]
@@ -450,7 +456,7 @@ class Flusher:
         """Make steps on this thread until *target* has left or *deadline* comes."""
         if self.is_mine():
             return
-        while self.store.passed() < target and self._clock() < deadline:
+        while self.passed() < target and self._clock() < deadline:
             hurries = self._hurries
             delivery = self.step(deadline)
             if delivery.pending:
@@ -466,14 +472,14 @@ class Flusher:
         """Have all up to *target* sent, by the thread if there is one."""
         if self._has_thread():
             self._await(target, deadline)
-        if self.store.passed() < target:
+        if self.passed() < target:
             self._drive(target, deadline)
-        return self.store.passed() >= target
+        return self.passed() >= target
 
     def _await(self, target: int, deadline: float) -> None:
         """Wait until *target* has left, *deadline* comes, or the thread has gone."""
         with self._moved:
-            while self.store.passed() < target and self._has_thread():
+            while self.passed() < target and self._has_thread():
                 left = deadline - self._clock()
                 if left <= 0:
                     return
@@ -493,7 +499,7 @@ class Flusher:
     def _tell_waiters(self) -> None:
         if not self._waiters:
             return
-        passed = self.store.passed()
+        passed = self.passed()
         with self._moved:
             ready = [call for target, call in self._waiters if target <= passed]
             self._waiters = [waiter for waiter in self._waiters if waiter[0] > passed]
@@ -502,79 +508,3 @@ class Flusher:
                 call()
             except RuntimeError:  # its event loop was closed meanwhile
                 pass
-
-    def _report(self, batch: Batch, delivery: Delivery) -> None:
-        for invalid in batch.invalid:
-            self._diagnostics.warn(f"invalid:{invalid.reason}", _why(invalid))
-        if delivery.rejected:
-            position, reason = next(iter(delivery.rejected.items()))
-            event = batch.events[position]
-            self._diagnostics.warn(
-                "rejected",
-                f"ODP rejected {len(delivery.rejected)} of {delivery.size} events, the"
-                f' first a {event.type}/{event.action}: "{_masked(reason, event)}";'
-                " they were not sent again, the others are unharmed; mend the call",
-            )
-        if delivery.pending and delivery.cause is Cause.CONFIGURATION:
-            self._diagnostics.warn(
-                "configuration",
-                f"{delivery.message}; {self._waiting()} events are kept and one probe"
-                f" is sent every {delivery.backoff:.0f} s; check api_key and api_host",
-            )
-        elif delivery.pending and delivery.cause is Cause.PASSING:
-            pause = max(delivery.backoff, delivery.retry_after)
-            self._diagnostics.warn(
-                "passing",
-                f"{delivery.message}; {self._waiting()} events are kept, next attempt"
-                f" in {pause:.1f} s",
-            )
-        accepted = delivery.accepted if self._on_delivery and delivery.size else ()
-        if accepted and self._on_delivery is not None:
-            self._call(self._on_delivery, [batch.events[place] for place in accepted])
-        if delivery.rejected and self._on_drop is not None:
-            for place, reason in delivery.rejected.items():
-                self._call(self._on_drop, [batch.events[place]], f"rejected: {reason}")
-
-    def _waiting(self) -> int:
-        return self.store.entered() - self.store.passed()
-
-    def _tell_drops(self) -> None:
-        counts: Counts = self.store.counts()
-        lost = counts.dropped.get("overflow", 0) + counts.dropped.get("too_large", 0)
-        if lost > self._overflow_told:
-            self._diagnostics.warn(
-                "overflow",
-                f"the buffer is full; {lost} events were dropped so far; raise"
-                " max_queue_size, or find out why ODP does not take them",
-            )
-            self._overflow_told = lost
-        if self._on_drop is not None:
-            for dropped in self.store.dropped():
-                self._call(self._on_drop, dropped.events, dropped.reason)
-
-    def _call(self, callback: Callable[..., object], *arguments: object) -> None:
-        me = threading.get_ident()
-        self._calling.add(me)
-        try:
-            callback(*arguments)
-        except Exception as error:  # the application's code, on our thread
-            self._diagnostics.warn(
-                "callback",
-                f"a callback raised {type(error).__name__}; delivery goes on",
-            )
-        finally:
-            self._calling.discard(me)
-
-
-def _why(invalid: Invalid) -> str:
-    where = f"{invalid.origin}: " if invalid.origin else ""
-    return f"{where}event rejected: {invalid.message}"
-
-
-def _masked(reason: str, event: OdpEvent) -> str:
-    """Return ODP's *reason* without what it quotes of *event*."""
-    values = [*event.identifiers.values(), *event.data.values()]
-    for value in sorted(map(str, values), key=len, reverse=True):
-        if len(value) > 2:
-            reason = reason.replace(value, "***")
-    return reason

@@ -391,14 +391,14 @@ def test_a_callback_may_do_anything(emulator, caplog):
         client.send_odp_event("again", WHO)
         raise ZeroDivisionError
 
-    object.__setattr__(client._flusher, "_on_delivery", callback)
+    client._flusher.reports._on_delivery = callback
     client.send_odp_event("viewed", WHO)
 
     assert client.flush(5)
     client.close()
     assert seen[0] is False
     assert client.stats.delivered == 1
-    assert client.stats.rejected == {"own_thread": 1}
+    assert client.stats.rejected == {"in_callback": 1}
     assert any("callback raised ZeroDivisionError" in line for line in said(caplog))
 
 

@@ -109,7 +109,10 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def _discard(self) -> None:
-        self.connection.shutdown(socket.SHUT_WR)
+        try:
+            self.connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            return  # the client has left already
         deadline = time.monotonic() + _DISCARD_SECONDS
         left = _DISCARD_BYTES
         while left > 0 and (patience := deadline - time.monotonic()) > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
@@ -163,7 +164,10 @@ class Buffer:
             (self._max_bytes - self._bytes) // _SMALL + 1,
         )
         to_batch = self._batch_size - len(self._ready)
-        return max(1, min(look, to_batch) if to_batch > 0 else look)
+        bytes_to_batch = self._batch_bytes - self._bytes
+        if to_batch > 0 and bytes_to_batch > 0:
+            look = min(look, to_batch, bytes_to_batch // _SMALL + 1)
+        return max(1, look)
 
     def _drop(self, logged: Any, reason: str) -> None:
         self._dropped[reason] = self._dropped.get(reason, 0) + 1
@@ -267,7 +271,8 @@ class Buffer:
         self._tell_waiting()
 
     def _tell_waiting(self) -> None:
-        if self._block_timeout is not None:
+        # While finalizing, a frozen thread may hold the condition for ever.
+        if self._block_timeout is not None and not sys.is_finalizing():
             with self._room:
                 self._room.notify_all()
 

@@ -105,7 +105,7 @@ def test_the_latest_ten_thousand_are_kept(odp: Emulator) -> None:
     entries = odp.events()
 
     assert len(entries) == 10_000
-    assert [501, 10_500] == [entries[0]["n"], entries[-1]["n"]]
+    assert [entries[0]["n"], entries[-1]["n"]] == [501, 10_500]
     send(odp, [an_event(0)])
     assert odp.stats()["duplicates"] == 1
     assert odp.stats()["unique"] == 10_500
@@ -131,7 +131,7 @@ def test_the_latest_thousand_requests_are_kept() -> None:
 
     requests = ledger.requests()
 
-    assert [2, 1_001, 1_000] == [requests[0]["n"], requests[-1]["n"], len(requests)]
+    assert [requests[0]["n"], requests[-1]["n"], len(requests)] == [2, 1_001, 1_000]
     assert ledger.stats()["statuses"] == {"503": 1_001}
 
 
@@ -178,7 +178,7 @@ def test_clear_forgets_all_but_the_serials(odp: Emulator) -> None:
     assert odp.stats()["statuses"] == {}
     assert odp.events() == odp.requests() == []
     send(odp, [an_event()])
-    assert [("accepted", 4)] == [(e["status"], e["n"]) for e in odp.events()]
+    assert [(e["status"], e["n"]) for e in odp.events()] == [("accepted", 4)]
 
 
 def test_many_threads_count_exactly(odp: Emulator) -> None:

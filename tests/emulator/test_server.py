@@ -117,7 +117,7 @@ def test_every_invalid_index_is_named_and_nothing_is_kept(odp: Emulator) -> None
     reply = send(odp, events)
 
     assert reply.status == 400
-    assert [0, 2, 4] == [one["event"] for one in reply.json["detail"]["invalids"]]
+    assert [one["event"] for one in reply.json["detail"]["invalids"]] == [0, 2, 4]
     assert odp.stats()["received"] == 0
     assert odp.stats()["rejected"] == 3
     assert {"rejected"} == {entry["status"] for entry in odp.events()}
@@ -436,7 +436,7 @@ def test_the_ledger_can_be_emptied(odp: Emulator) -> None:
     assert (reply.status, reply.body) == (204, b"")
     assert odp.stats()["received"] == 0
     send(odp, [an_event()])
-    assert [("accepted", 2)] == [(e["status"], e["n"]) for e in odp.events()]
+    assert [(e["status"], e["n"]) for e in odp.events()] == [("accepted", 2)]
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/v3/event", "/v3/events/", "/_emulator"])

@@ -124,10 +124,10 @@ class StoreContract:
     def test_refused_events_are_counted(self):
         """An event that never came to rest is accepted and rejected in one."""
         store = self.make()
-        store.refuse("own_thread")
+        store.refuse("in_callback")
 
         assert store.counts().accepted == 1
-        assert store.counts().rejected == {"own_thread": 1}
+        assert store.counts().rejected == {"in_callback": 1}
         assert balanced(store)
 
     def test_a_store_is_empty_after_a_fork(self):

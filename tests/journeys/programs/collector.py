@@ -23,4 +23,4 @@ handler.client.flush()
 gc.callbacks.clear()
 handler.client.flush()
 stats = handler.client.stats
-print(stats.accepted, stats.delivered, stats.rejected.get("own_thread", 0))
+print(stats.accepted, stats.delivered, stats.rejected.get("in_callback", 0))

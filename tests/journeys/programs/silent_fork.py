@@ -9,9 +9,7 @@ client = handler.client
 shop.sell(0)
 client.flush()
 client._pid = client._flusher._pid = 1
-client._look_at_pid = 0.0
 shop.sell(1)
 assert client.flush(10)
 client._pid = client._flusher._pid = 1
-client._look_at_pid = 0.0
 shop.sell(2)

@@ -1,0 +1,136 @@
+"""What became of events, told to those who want to know: the log and the callbacks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from ._delivery import Cause, Delivery
+from ._diagnostics import Diagnostics
+from ._event import OdpEvent
+from .stores._base import Batch, Store
+
+OnDelivery = Callable[[Sequence[OdpEvent]], object]
+OnDrop = Callable[[Sequence[OdpEvent], str], object]
+
+
+class Reports:
+    """
+    Tells of deliveries and losses, on the thread that made the step, outside all locks.
+
+    Args:
+        on_delivery, on_drop: The application's callbacks.
+        diagnostics: Writes the lines.
+    """
+
+    def __init__(
+        self,
+        diagnostics: Diagnostics,
+        on_delivery: OnDelivery | None = None,
+        on_drop: OnDrop | None = None,
+    ) -> None:
+        self.diagnostics = diagnostics
+        self._on_delivery = on_delivery
+        self._on_drop = on_drop
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Start afresh in a forked child."""
+        self._overflow_told = 0
+        self._busy: set[int] = set()
+
+    def is_mine(self) -> bool:
+        """Whether this thread is in one of the application's callbacks."""
+        return bool(self._busy) and threading.get_ident() in self._busy
+
+    @contextmanager
+    def foreign_code(self) -> Iterator[None]:
+        """Mark that this thread runs callbacks, whose own events would never end."""
+        # Looked up now: gevent may have patched it after our import.
+        me = threading.get_ident()
+        self._busy.add(me)
+        try:
+            yield
+        finally:
+            self._busy.discard(me)
+
+    def tell(self, batch: Batch, delivery: Delivery, store: Store) -> None:
+        """Tell what became of *batch*, and what *store* had to drop."""
+        for invalid in batch.invalid:
+            where = f"{invalid.origin}: " if invalid.origin else ""
+            self.diagnostics.warn(
+                f"invalid:{invalid.reason}", f"{where}event rejected: {invalid.message}"
+            )
+        if delivery.rejected:
+            self._tell_rejected(batch, delivery)
+        if delivery.pending:
+            self._tell_pending(delivery, store)
+        if self._on_delivery is not None and delivery.size:
+            accepted = [batch.events[place] for place in delivery.accepted]
+            if accepted:
+                self._call(self._on_delivery, accepted)
+        self.tell_drops(store)
+
+    def _tell_rejected(self, batch: Batch, delivery: Delivery) -> None:
+        position, reason = next(iter(delivery.rejected.items()))
+        event = batch.events[position]
+        self.diagnostics.warn(
+            "rejected",
+            f"ODP rejected {len(delivery.rejected)} of {delivery.size} events, the"
+            f' first a {event.type}/{event.action}: "{_masked(reason, event)}";'
+            " they were not sent again, the others are unharmed; mend the call",
+        )
+        if self._on_drop is not None:
+            for place, why in delivery.rejected.items():
+                self._call(self._on_drop, [batch.events[place]], f"rejected: {why}")
+
+    def _tell_pending(self, delivery: Delivery, store: Store) -> None:
+        kept = store.counts().pending
+        events = f"{kept} event{'s are' if kept != 1 else ' is'} kept"
+        if delivery.cause is Cause.CONFIGURATION:
+            self.diagnostics.warn(
+                "configuration",
+                f"{delivery.message}; {events} and one probe is sent every"
+                f" {delivery.backoff:.0f} s; check api_key and api_host",
+            )
+        elif delivery.cause is Cause.PASSING:
+            pause = max(delivery.backoff, delivery.retry_after)
+            self.diagnostics.warn(
+                "passing",
+                f"{delivery.message}; {events}, next attempt in {pause:.1f} s",
+            )
+
+    def tell_drops(self, store: Store) -> None:
+        """Tell what *store* had to drop since the last time."""
+        dropped = store.counts().dropped
+        lost = dropped.get("overflow", 0) + dropped.get("too_large", 0)
+        if lost > self._overflow_told:
+            self.diagnostics.warn(
+                "overflow",
+                f"the buffer is full; {lost} events were dropped so far; raise"
+                " max_queue_size, or find out why ODP does not take them",
+            )
+            self._overflow_told = lost
+        if self._on_drop is not None:
+            for each in store.dropped():
+                self._call(self._on_drop, each.events, each.reason)
+
+    def _call(self, callback: Callable[..., object], *arguments: object) -> None:
+        try:
+            with self.foreign_code():
+                callback(*arguments)
+        except Exception as error:  # the application's code, on our thread
+            self.diagnostics.warn(
+                "callback",
+                f"a callback raised {type(error).__name__}; delivery goes on",
+            )
+
+
+def _masked(reason: str, event: OdpEvent) -> str:
+    """Return ODP's *reason* without what it quotes of *event*."""
+    values = [*event.identifiers.values(), *event.data.values()]
+    for value in sorted(map(str, values), key=len, reverse=True):
+        if len(value) > 2:
+            reason = reason.replace(value, "***")
+    return reason
