@@ -19,7 +19,10 @@ import logging.config
 import os
 from pathlib import Path
 
-import yaml
+try:
+    import yaml
+except ImportError:
+    raise SystemExit("this example reads YAML: pip install PyYAML") from None
 
 from odp_logging import OdpHandler
 from odp_logging.emulator import Emulator

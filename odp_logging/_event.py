@@ -21,7 +21,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from ._plain import MAX_DEPTH, MAX_TEXT, freeze, freeze_mapping
+from ._plain import MAX_DEPTH, MAX_TEXT, freeze, freeze_mapping, name_of
 from .exceptions import InvalidEventError
 
 VERSION = "0.1.0"
@@ -166,7 +166,7 @@ def _items(mapping: Any, what: str) -> list[tuple[str, Any]]:
         pairs = freeze_mapping(mapping, shallow=True)
     except TypeError:
         raise InvalidEventError(
-            f"odp_{what} must be a dict, not {type(mapping).__name__};"
+            f"odp_{what} must be a dict, not {name_of(mapping)};"
             f' pass odp_{what}={{"name": value}}',
             reason=f"bad_{what}",
         ) from None
@@ -196,7 +196,7 @@ def _name(value: Any, what: str) -> str:
         plain = _integer_text(plain)
     if type(plain) is not str:
         raise InvalidEventError(
-            f"odp_{what} must be text, not {type(value).__name__}",
+            f"odp_{what} must be text, not {name_of(value)}",
             reason=f"bad_{what}",
         )
     return plain[:MAX_TEXT] if plain.strip() else ""
@@ -238,7 +238,7 @@ def _data(
             plain = freeze_mapping(data)
         except TypeError:
             raise InvalidEventError(
-                f"odp_data must be a dict, not {type(data).__name__};"
+                f"odp_data must be a dict, not {name_of(data)};"
                 ' pass odp_data={"item": "shirt"}',
                 reason="bad_data",
             ) from None

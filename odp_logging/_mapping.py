@@ -6,10 +6,12 @@ One function serves a log record's ``__dict__`` and a structlog event dict.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
-from ._event import DEFAULT_TYPE, OdpEvent, canonical_identifiers
-from ._plain import MAX_TEXT, freeze_mapping
+from ._event import OdpEvent, canonical_identifiers
+from ._plain import MAX_TEXT, Unfit, freeze, freeze_mapping
 from .exceptions import InvalidEventError
 
 ACTION = "odp_action"
@@ -48,6 +50,9 @@ class Captured(Taken):
     __slots__ = ()
 
 
+_LASTING = _PLAIN | {datetime, UUID}
+
+
 class Capture(NamedTuple):
     """What a log call leaves behind, copied: enough to make the event later."""
 
@@ -81,52 +86,69 @@ def capture(
         redact: Names of data keys whose values are left out.
     """
     get = fields.get
-    identifiers, size = _copy(get("odp_identifiers"))
+    size = _OVERHEAD
+    identifiers = get("odp_identifiers")
+    if identifiers is not None:
+        identifiers = _copy(identifiers)
+        if type(identifiers) is dict:
+            for value in identifiers.values():
+                size += len(value) if type(value) is str else 24
     data = get("odp_data")
     if data is not None:
         data, more = _frozen(data, redact)
         size += more
     stamp = get("odp_timestamp")
-    return Capture(
-        get("odp_action"),
-        identifiers,
-        get("odp_type", DEFAULT_TYPE),
-        data,
-        time if stamp is None else stamp,
-        get("odp_idempotence_id"),
-        bound,
-        origin,
-        size + _OVERHEAD,
+    # Half the price of calling the class.
+    return tuple.__new__(
+        Capture,
+        (
+            _settled(get("odp_action")),
+            identifiers,
+            _settled(get("odp_type")),
+            data,
+            time if stamp is None else _settled(stamp),
+            get("odp_idempotence_id"),
+            bound,
+            origin,
+            size,
+        ),
     )
 
 
-def _copy(identifiers: Any) -> tuple[Any, int]:
+def _settled(value: Any) -> Any:
+    """Return *value*, or what it is now if it could be anything else later."""
+    return value if type(value) in _LASTING else freeze(value, only_known=True)
+
+
+def _copy(identifiers: Any) -> Any:
     if type(identifiers) is not dict:
-        if identifiers is None:
-            return None, 0
         try:
             identifiers = freeze_mapping(identifiers, shallow=True)
         except TypeError:
-            return _Unfit(identifiers), 0
-    copied = dict(identifiers)
-    size = 0
-    for value in copied.values():
-        size += len(value) if type(value) is str else 40
-    return copied, size
+            return Unfit(identifiers)
+    copied = identifiers.copy()
+    for key, value in identifiers.items():
+        if type(value) not in _PLAIN:
+            copied[key] = freeze(value, only_known=True)
+    return copied
 
 
 def _frozen(data: Any, redact: frozenset[str]) -> tuple[Any, int]:
     if type(data) is dict and not redact:
-        copied = dict(data)
+        copied = data.copy()
         size = 0
         for key, value in copied.items():
             kind = type(value)
-            if kind is str and len(value) <= MAX_TEXT:
-                size += len(value) + 8
-            elif kind not in _PLAIN or kind is str or type(key) is not str:
-                break
+            if kind is str:
+                size += len(value) + 12
+                if len(value) > MAX_TEXT:
+                    break
+            elif kind in _PLAIN:
+                size += 24
             else:
-                size += 16
+                break
+            if type(key) is not str:
+                break
         else:
             return copied, size
     try:
@@ -134,7 +156,7 @@ def _frozen(data: Any, redact: frozenset[str]) -> tuple[Any, int]:
     except InvalidEventError as error:
         return error, 0
     except TypeError:
-        return _Unfit(data), 0
+        return Unfit(data), 0
     return frozen, weigh(frozen)
 
 
@@ -147,13 +169,6 @@ def weigh(value: Any) -> int:
     if type(value) is list:
         return sum(map(weigh, value)) + 8
     return 16
-
-
-class _Unfit:
-    """Stands for something that is no mapping, which we do not want to hold on to."""
-
-    def __init__(self, value: Any) -> None:
-        self.name = type(value).__name__
 
 
 def build(
@@ -196,20 +211,15 @@ def _made(
     redact: frozenset[str],
 ) -> OdpEvent:
     identifiers, data = logged.identifiers, logged.data
-    for value, name in ((identifiers, "odp_identifiers"), (data, "odp_data")):
-        if isinstance(value, _Unfit):
-            raise InvalidEventError(
-                f'{name} must be a dict, not {value.name}; pass {name}={{"name": ...}}',
-                reason=f"bad_{name[4:]}",
-            )
     if isinstance(data, InvalidEventError):
         raise data
-    if default_identifiers or default_data or logged.bound:
-        bound_identifiers, bound_data = logged.bound or ((), ())
+    bound_identifiers, bound_data = logged.bound or ((), ())
+    if default_identifiers or bound_identifiers:
         merged: dict[str, Any] = {}
         for layer in (default_identifiers, *bound_identifiers, identifiers):
             merged.update(canonical_identifiers(layer))
         identifiers = merged
+    if (default_data or bound_data) and not isinstance(data, Unfit):
         whole: dict[str, Any] = {}
         for layer in (default_data, *bound_data, data):
             if layer is not None:

@@ -42,13 +42,31 @@ def freeze(value: Any, *, only_known: bool = False) -> Any:
     Text keeps one character more than ODP does, so that a cut can be counted later.
 
     Args:
-        only_known: Return a list, which fits nowhere, for what has no known text form,
-            instead of calling its ``str()``.
+        only_known: Return an `Unfit` for what has no form of its own, instead of
+            calling its ``str()``.
     """
+    if type(value) is Unfit:
+        return value
     known = _freeze(value, _Room(), 0)
     if known is not _UNKNOWN:
         return known
-    return [] if only_known else _text_of(value)
+    return Unfit(value) if only_known else _text_of(value)
+
+
+class Unfit:
+    """Stands for a value that fits nowhere, which we do not want to hold on to."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, value: Any) -> None:
+        self.name = name_of(value)
+
+
+def name_of(value: Any) -> str:
+    """Return the name of the type of *value*, or of what an `Unfit` stands for."""
+    if type(value) is Unfit:
+        return value.name
+    return str(type.__getattribute__(type(value), "__name__"))
 
 
 def freeze_mapping(
@@ -196,4 +214,4 @@ def _text_of(value: Any) -> str:
         text = str(value)
         return str.__str__(text)[: MAX_TEXT + 1]
     except Exception:  # code of the application's objects
-        return f"<{type.__getattribute__(kind, '__name__')}>"
+        return f"<{name_of(value)}>"

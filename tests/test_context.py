@@ -157,6 +157,14 @@ def test_structlog_without_its_private_registry_works(send, monkeypatch):
         monkeypatch.undo()
 
 
+def test_bound_data_does_not_hide_what_is_wrong(send, client):
+    """Data that is no mapping is refused for that, whatever else is bound."""
+    bind_data(page="basket")
+    send(odp_identifiers={"vuid": "v"}, odp_data=["x"])
+
+    assert client.stats.rejected == {"bad_data": 1}
+
+
 def test_tasks_do_not_share_what_they_bind(client, emulator, logger):
     """Each asyncio task sees what it bound itself."""
     logger.addHandler(OdpHandler(client=client))
