@@ -1,4 +1,4 @@
-"""What the emulator's tests need: an emulator, and requests as any client makes them."""
+"""What the emulator's tests need: an emulator, and a client's requests."""
 
 from __future__ import annotations
 
@@ -119,7 +119,9 @@ def ask_fault(odp: Emulator, fault: Any) -> Reply:
     return call(odp, "POST", "/_emulator/faults", body, headers)
 
 
-def request_bytes(events: Any, *, path: str = "/v3/events", host: str = "127.0.0.1") -> bytes:
+def request_bytes(
+    events: Any, *, path: str = "/v3/events", host: str = "127.0.0.1"
+) -> bytes:
     """The bytes of one request, for a bare connection."""
     body = json.dumps(events).encode()
     head = (

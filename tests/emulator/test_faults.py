@@ -41,7 +41,10 @@ def _statuses(odp: Emulator, times: int) -> list[int]:
         ({"status": 503, "rate": 2}, "'rate' cannot be 2: give a number from 0 to 1"),
         ({"status": 503, "rate": -0.1}, "'rate'"),
         ({"status": 503, "rate": "half"}, "'rate'"),
-        ({"status": 503, "count": 0}, "'count' cannot be 0: give a whole number from 1"),
+        (
+            {"status": 503, "count": 0},
+            "'count' cannot be 0: give a whole number from 1",
+        ),
         ({"status": 503, "count": 1.5}, "'count'"),
         ({"latency": -1}, "'latency' cannot be -1: give seconds, such as 0.5"),
         ({"latency": 1e9}, "'latency'"),

@@ -49,7 +49,7 @@ def test_received_is_unique_and_duplicates(odp: Emulator) -> None:
 
 
 def test_an_entry_says_what_became_of_an_event(odp: Emulator) -> None:
-    """An entry has a serial, a time, the request, the event, and a reason if refused."""
+    """An entry has a serial, a time, its request, its event, a reason if refused."""
     before = time.time()
     send(odp, [an_event()])
     send(odp, [{"action": "a"}])
@@ -147,7 +147,9 @@ def test_what_is_handed_out_changes_nothing(odp: Emulator) -> None:
 
 def test_wait_for_ends_with_the_events(odp: Emulator) -> None:
     """wait_for is true as soon as so many unique events are there."""
-    sender = threading.Thread(target=lambda: [send(odp, [an_event(n)]) for n in range(3)])
+    sender = threading.Thread(
+        target=lambda: [send(odp, [an_event(n)]) for n in range(3)]
+    )
     sender.start()
 
     arrived = odp.wait_for(3, PATIENCE)

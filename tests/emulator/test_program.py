@@ -116,9 +116,7 @@ def test_a_taken_port_is_said_in_one_line(odp: Emulator) -> None:
 
     assert process.returncode == 1
     assert output == ""
-    assert errors == (
-        f"port {port} cannot be had: give another, or 0 for a free one\n"
-    )
+    assert errors == (f"port {port} cannot be had: give another, or 0 for a free one\n")
     assert call(odp, "GET", "/healthz").status == 200
     dial(odp).close()
 

@@ -67,9 +67,7 @@ def test_a_missing_key_is_forbidden(odp: Emulator) -> None:
     """A request without the key's header is answered 403."""
     body = json.dumps([an_event()]).encode()
 
-    reply = call(
-        odp, "POST", "/v3/events", body, {"content-type": "application/json"}
-    )
+    reply = call(odp, "POST", "/v3/events", body, {"content-type": "application/json"})
 
     assert reply.status == 403
     assert reply.json == {"message": "Forbidden"}
@@ -125,7 +123,14 @@ def test_every_invalid_index_is_named_and_nothing_is_kept(odp: Emulator) -> None
 
 def test_data_and_its_values_are_free(odp: Emulator) -> None:
     """ODP takes events without data, and any JSON value in data, null too."""
-    data = {"a": None, "b": 3.5, "c": False, "d": "x", "e": [1, {"f": 2}], "g": "\ud83d"}
+    data = {
+        "a": None,
+        "b": 3.5,
+        "c": False,
+        "d": "x",
+        "e": [1, {"f": 2}],
+        "g": "\ud83d",
+    }
     bare = {k: v for k, v in an_event(1).items() if k != "data"}
 
     assert send(odp, [an_event(data=data), bare]).status == 202
@@ -234,7 +239,9 @@ def test_who_leaves_after_a_refusal_is_nothing_to_report(
     odp: Emulator, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A client that resets the connection in the middle of a 413 leaves no trace."""
-    head = b"POST /v3/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999999\r\n"
+    head = (
+        b"POST /v3/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999999\r\n"
+    )
     for _ in range(30):
         with dial(odp) as connection:
             connection.sendall(head + b"\r\nabc")
@@ -606,9 +613,7 @@ def test_no_thread_outlives_stop() -> None:
         connection.close()
 
 
-def test_nothing_is_printed(
-    odp: Emulator, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_is_printed(odp: Emulator, capfd: pytest.CaptureFixture[str]) -> None:
     """Neither keys nor identifiers nor request lines reach stdout or stderr."""
     send(odp, [an_event(identifiers={"email": "zoe@example.com"}), {}])
     send(odp, b"nonsense zoe@example.com")
