@@ -10,7 +10,7 @@ from ._diagnostics import Diagnostics
 from ._flusher import Flusher
 from ._mapping import build
 from ._reports import Reports
-from .stores._buffer import Buffer
+from .stores._buffer import Buffer, Overflow
 from .transports._base import Transport
 from .transports._http import Http
 from .transports._retry import Retry
@@ -35,23 +35,29 @@ def new_flusher(
 
 
 def _new_store(config: Config) -> Buffer:
-    make = partial(
+    show = partial(
         build,
         default_identifiers=config.default_identifiers,
         default_data=config.default_data,
         redact=config.redact,
-        before_send=config.before_send,
     )
+    # Without a thread, nobody makes room while a put waits for it.
+    waits = config.overflow == "block" and config.background
     return Buffer(
-        make,
+        partial(show, before_send=config.before_send),
+        show=show,
         batch_size=config.max_batch_size,
         batch_bytes=config.max_batch_bytes,
         max_size=config.max_queue_size,
         max_bytes=config.max_queue_bytes,
-        overflow=config.overflow,
+        overflow=config.overflow if waits else _without_waiting(config.overflow),
         block_timeout=config.block_timeout,
         keep_dropped=config.on_drop is not None,
     )
+
+
+def _without_waiting(overflow: Overflow) -> Overflow:
+    return "drop_newest" if overflow == "block" else overflow
 
 
 def new_transport(config: Config, destination: Destination) -> Transport:

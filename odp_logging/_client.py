@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import time as _time
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _lifecycle
 from ._assembly import new_flusher, new_transport
@@ -21,6 +21,9 @@ from ._flusher import Flusher
 from ._mapping import capture
 from ._stats import Stats, plus
 from .exceptions import ConfigurationError, InvalidEventError
+
+if TYPE_CHECKING:
+    import asyncio
 
 _Bound = tuple[tuple[Any, ...], tuple[Any, ...]]
 
@@ -50,8 +53,10 @@ class OdpClient:
         self._enabled = self._config.enabled
         self._pid = os.getpid()
         self._destination = self._config.destination()
+        self._api_host = self._config.api_host
         self._flusher = self._new_flusher(self._destination)
         self._earlier: list[Flusher] = []
+        self._past = Stats()
         if self._config.handle_sigterm:
             _lifecycle.handle_sigterm()
 
@@ -215,6 +220,10 @@ class OdpClient:
         timeout = self._config.timeout if timeout is None else timeout
         return _flush(self._flushers(), timeout)
 
+    def is_sending(self) -> bool:
+        """Whether this thread is at work for this client right now."""
+        return self._flusher.is_sending()
+
     def close(self, timeout: float | None = None) -> bool:
         """
         Deliver what is pending and let the thread end; a later event starts another.
@@ -234,7 +243,7 @@ class OdpClient:
             _lifecycle.drain(list(flushers))
         else:
             seconds = self._config.shutdown_timeout if timeout is None else timeout
-            deadline = _time.monotonic() + seconds
+            deadline = _time.monotonic() + bounded(seconds)
             for flusher in flushers:
                 flusher.begin_drain(deadline)
             for flusher in flushers:
@@ -245,15 +254,20 @@ class OdpClient:
 
     async def aflush(self, timeout: float | None = None) -> bool:
         """Do as `flush`, without holding up the event loop."""
+        import asyncio  # 30 ms that only those pay who use it anyway
+
         loop = asyncio.get_running_loop()
         seconds = self._config.timeout if timeout is None else timeout
         if not self._config.background or _lifecycle.is_ending():
             return await loop.run_in_executor(None, self.flush, seconds)
-        done = [self._when_flushed(flusher, loop) for flusher in self._flushers()]
-        _, late = await asyncio.wait(done, timeout=seconds)
-        for future in late:
-            future.cancel()
-        return not late
+        waiting = [_Waiting(flusher, loop) for flusher in self._flushers()]
+        try:
+            done = [each.future for each in waiting]
+            _, late = await asyncio.wait(done, timeout=bounded(seconds))
+            return not late
+        finally:  # cancelled, perhaps
+            for each in waiting:
+                each.give_up()
 
     async def aclose(self, timeout: float | None = None) -> bool:
         """Do as `close`, without holding up the event loop."""
@@ -262,20 +276,6 @@ class OdpClient:
         for flusher in self._flushers():
             flusher.finish()
         return done
-
-    @staticmethod
-    def _when_flushed(
-        flusher: Flusher, loop: asyncio.AbstractEventLoop
-    ) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = loop.create_future()
-
-        def settle() -> None:
-            if not future.done():
-                future.set_result(None)
-
-        target = flusher.hurry()
-        flusher.notify(target, partial(loop.call_soon_threadsafe, settle))
-        return future
 
     def __enter__(self) -> OdpClient:
         return self
@@ -304,12 +304,18 @@ class OdpClient:
         given = {"api_host": api_host, "datafile": datafile}
         changed, api_key, datafile = sealed(api_key, given), None, None
         del given
-        destination = load(changed, warn=self._diagnostics.warn).destination()
-        if destination is None:
+        found = load(changed, warn=self._diagnostics.warn, ask_environment=False)
+        if found.api_key is None and self._destination is not None:
+            found = replace(found, api_key=self._destination.api_key)
+        if found.api_key is None:
             raise ConfigurationError(
                 "configure() found no key; pass api_key= or a datafile with an odp"
                 " integration"
             )
+        # A new key does not move to another host by itself: one that was named stays.
+        self._api_host = found.api_host or self._api_host
+        destination = replace(found, api_host=self._api_host).destination()
+        assert destination is not None
         if destination == self._destination:
             return
         first, self._destination = self._destination is None, destination
@@ -317,9 +323,10 @@ class OdpClient:
             self._flusher.connect(new_transport(self._config, destination))
             return
         old, self._flusher = self._flusher, self._new_flusher(destination)
+        self._forget_finished()
         self._earlier.append(old)
         old.hurry()
-        old.finish()
+        old.release()
 
     @property
     def config(self) -> Config:
@@ -330,7 +337,7 @@ class OdpClient:
     def stats(self) -> Stats:
         """What became of every event so far."""
         flushers = self._flushers()
-        total = Stats(state=self._state())
+        total = replace(self._past, state=self._state())
         for flusher in flushers:
             total = plus(total, flusher)
         return total
@@ -366,11 +373,41 @@ class OdpClient:
         weakref.finalize(self, flusher.release).atexit = False
         return flusher
 
+    def _forget_finished(self) -> None:
+        """Keep of earlier destinations, once all was delivered there, the counts."""
+        for flusher in [each for each in self._earlier if each.is_done()]:
+            self._past = plus(self._past, flusher)
+            self._earlier.remove(flusher)
+
     def _after_silent_fork(self) -> None:
         # Where os.register_at_fork was not called: a fork made in C, as uWSGI's.
         self._pid = os.getpid()
         for flusher in self._flushers():
             flusher.after_fork_once()
+
+
+class _Waiting:
+    """One who awaits that a flusher has sent all it holds now."""
+
+    def __init__(self, flusher: Flusher, loop: asyncio.AbstractEventLoop) -> None:
+        self.future: asyncio.Future[None] = loop.create_future()
+        self._flusher = flusher
+        self._told = partial(loop.call_soon_threadsafe, self._settle)
+        flusher.notify(flusher.hurry(), self._told)
+
+    def _settle(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def give_up(self) -> None:
+        """Wait no longer."""
+        self._flusher.forget(self._told)
+        self.future.cancel()
+
+
+def bounded(seconds: float) -> float:
+    """Return *seconds* within what a lock can wait for: 0 to a day."""
+    return min(max(0.0, seconds), 86_400.0) if seconds == seconds else 0.0
 
 
 def _caller() -> tuple[str, int] | None:
@@ -391,6 +428,11 @@ def client_of(client: OdpClient | None, settings: Mapping[str, Any]) -> OdpClien
     """
     if client is None:
         return OdpClient(**settings)
+    if not isinstance(client, OdpClient):
+        client = None
+        raise ConfigurationError(
+            "client= takes an OdpClient; a key goes to api_key=, by its name"
+        )
     if settings:
         raise ConfigurationError(
             f"client= was given together with {', '.join(sorted(settings))}; give the"
@@ -417,7 +459,11 @@ def _flush(flushers: list[Flusher], timeout: float) -> bool:
         for flusher in flushers:
             flusher.hurry()
         return all(flusher.is_empty() for flusher in flushers)
-    deadline = _time.monotonic() + timeout
+    if _lifecycle.is_ending():
+        # logging.shutdown() comes after our last drain: the same deadline holds.
+        _lifecycle.drain(list(flushers))
+        return all(flusher.is_empty() for flusher in flushers)
+    deadline = _time.monotonic() + bounded(timeout)
     for flusher in flushers:
         if not flusher.is_mine():
             flusher.hurry()

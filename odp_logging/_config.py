@@ -41,15 +41,19 @@ def sealed(api_key: object, settings: Mapping[str, Any]) -> dict[str, Any]:
     shows local variables must not show a key.
     """
     wrapped = {name: _wrapped(name, settings[name]) for name in settings}
+    # A misspelt name may hold the key as well; its value is never shown.
     if api_key is not None:
         wrapped["api_key"] = _wrapped("api_key", api_key)
     return wrapped
 
 
 def _wrapped(name: str, value: object) -> object:
-    if name in ("api_key", "datafile") and not isinstance(value, Secret):
-        return None if value is None else Secret(readers.plain_copy(value))
-    return value
+    plain = name in _PLAIN_NAMES or name in _ALIASES
+    if name == "api_host":  # where a key may stand by mistake
+        plain = str(value).startswith("http")
+    if plain or value is None or isinstance(value, Secret):
+        return value
+    return Secret(readers.plain_copy(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +123,17 @@ def host_of(api_key: Secret) -> str:
     return _HOSTS.get(public[-4:], _HOSTS[""])
 
 
+_PLAIN_NAMES = frozenset(
+    each.name for each in fields(Config) if each.name not in ("api_key", "datafile")
+)
+
+
 def load(
     settings: Mapping[str, Any],
     *,
     warn: Callable[[str, str], object],
     environ: Mapping[str, str] = os.environ,
+    ask_environment: bool = True,
 ) -> Config:
     """
     Return the configuration: a keyword beats the environment, that the datafile.
@@ -132,6 +142,7 @@ def load(
         settings: The keywords as they were given.
         warn: Told, as kind and message, of environment values that are not used.
         environ: The environment.
+        ask_environment: Whether settings are read from it, too.
 
     Raises:
         ConfigurationError: A keyword is unknown or has a value that cannot be used.
@@ -145,7 +156,7 @@ def load(
         values[name] = _read(name, _expanded(name, value, environ), known[name])
     for name, read in known.items():
         variable, text = _from_environment(name, environ)
-        if values.get(name) is not None or not text:
+        if values.get(name) is not None or not text or not ask_environment:
             continue
         try:
             values[name] = _read(variable, text, read)
@@ -167,6 +178,8 @@ def _read(name: str, value: object, read: Callable[[object], Any]) -> Any:
         return read(value)
     except ValueError as error:
         shown = "" if read in (readers.key, readers.datafile) else f"={_short(value)}"
+        if read is readers.host and not str(value).startswith("http"):
+            shown = ""  # a key in the wrong place
         raise ConfigurationError(
             f"{name}{shown} cannot be used: expected {error}"
         ) from None

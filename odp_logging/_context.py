@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
-from ._plain import freeze_mapping
+from ._plain import freeze, freeze_mapping
 from .exceptions import InvalidEventError
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -26,13 +26,20 @@ _data: ContextVar[Mapping[str, Any]] = ContextVar("odp_data", default=_NOTHING)
 
 def bind_identifiers(**identifiers: Any) -> None:
     """Add *identifiers* to those of every later event of this task or thread."""
-    _identifiers.set(MappingProxyType({**_identifiers.get(), **identifiers}))
+    _identifiers.set(_with(identifiers))
+
+
+def _with(identifiers: Mapping[str, Any]) -> Mapping[str, Any]:
+    lasting = {
+        name: freeze(value, only_known=True) for name, value in identifiers.items()
+    }
+    return MappingProxyType({**_identifiers.get(), **lasting})
 
 
 @contextmanager
 def bound_identifiers(**identifiers: Any) -> Generator[None, None, None]:
     """Bind *identifiers* within a ``with`` block, or as a decorator."""
-    token = _identifiers.set(MappingProxyType({**_identifiers.get(), **identifiers}))
+    token = _identifiers.set(_with(identifiers))
     try:
         yield
     finally:

@@ -26,6 +26,10 @@ class Diagnostics:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Start afresh in a forked child, which has lines of its own to say."""
         self._said: dict[str, float] = {}
         self._suppressed: dict[str, int] = {}
 

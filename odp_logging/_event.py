@@ -16,6 +16,7 @@ import json as _json
 import math
 import os
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -114,6 +115,19 @@ class OdpEvent:
         made: dict[str, Any] = _json.loads(self.json)
         return made
 
+    def noting(self, kind: str) -> OdpEvent:
+        """Return the same event, with one more thing of *kind* adjusted."""
+        same = copy(self)
+        notes = {**self.adjusted, kind: self.adjusted.get(kind, 0) + 1}
+        object.__setattr__(same, "adjusted", MappingProxyType(notes))
+        return same
+
+    def __copy__(self) -> OdpEvent:
+        same = object.__new__(OdpEvent)
+        for name in self.__slots__:
+            object.__setattr__(same, name, getattr(self, name))
+        return same
+
     def __repr__(self) -> str:
         # Events end up in tracebacks and log lines; whom they are about must not.
         return (
@@ -147,8 +161,11 @@ def canonical_identifiers(
     canonical: dict[str, str] = {}
     alias = ""
     for key, value in _items(identifiers, "identifiers"):
+        if not key.strip():
+            _note(notes, "identifier")
+            continue
         text = _identifier(value, notes)
-        if not text or not key.strip():
+        if not text:
             continue
         if key.lower().replace("-", "_") != "fs_user_id" or key == "fs_user_id":
             canonical[key] = text

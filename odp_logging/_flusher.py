@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ._delivery import Cause, Delivery
 from ._diagnostics import Diagnostics
@@ -24,6 +25,8 @@ from .transports._base import Transport
 _IDLE_WAIT = 300.0
 _LONGEST_PAUSE = 1.0
 _DRAIN_BACKOFF = 1.0
+_HURRIED_BACKOFF = 0.25
+_TO_TELL = 0.2
 
 
 @dataclass(slots=True)
@@ -88,7 +91,7 @@ class Flusher:
         self._bell.acquire()
         self._moved = threading.Condition()
         self._waiters: list[tuple[int, Callable[[], object]]] = []
-        self._starting = threading.Lock()
+        self._starting = OwnedLock()
         self._thread: threading.Thread | None = None
         self._worker = 0
         self._telling: dict[int, int] = {}
@@ -127,7 +130,7 @@ class Flusher:
         # Before the look at the thread: one that ends says that it is idle, and only
         # then looks at the store for the last time.
         self._be_busy()
-        if self._thread is not None or self._start():
+        if self._has_thread() or self._start():
             self._ring()
         else:
             self.idle = True
@@ -172,6 +175,11 @@ class Flusher:
             self._waiters.append((target, callback))
         self._tell_waiters()
 
+    def forget(self, callback: Callable[[], object]) -> None:
+        """Undo `notify`, for one who waits no longer."""
+        with self._moved:
+            self._waiters = [each for each in self._waiters if each[1] is not callback]
+
     def finish(self) -> None:
         """Let the thread end once the store is empty; a later `wake` starts another."""
         self._ending = True
@@ -202,6 +210,10 @@ class Flusher:
         """Whether no event is waiting here."""
         return self.store.passed() >= self.store.entered()
 
+    def has_destination(self) -> bool:
+        """Whether it knows where to send."""
+        return self._transport is not None
+
     def is_done(self) -> bool:
         """Whether it was released, and nothing and nobody is left in it."""
         return self._released and self._thread is None and self.is_empty()
@@ -229,7 +241,9 @@ class Flusher:
     def give_up(self, reason: str) -> int:
         """Drop what is left, and tell those who want to know; return how many."""
         count = self.store.give_up(reason)
-        self.reports.tell_drops(self.store)
+        # Whoever still waits for an answer on another thread has nothing to tell.
+        self._telling.clear()
+        self.reports.tell_drops(self.store, seconds=_TO_TELL)
         self._tell_moved()
         return count
 
@@ -250,8 +264,7 @@ class Flusher:
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        if self._loading.mine():
-            self._loading.release()
+        self._loading.release()
 
     def after_fork_once(self) -> None:
         """Start afresh unless the fork hook has done so in this process."""
@@ -263,29 +276,31 @@ class Flusher:
         self.store.after_fork()
         if self._transport is not None:
             self._transport.after_fork()
+        self.reports.after_fork()
         self._reset()
 
     # The thread.
 
     def _start(self) -> bool:
         # Re-entered from a signal handler, or by another thread: one start is enough.
-        if not self._starting.acquire(False):
+        return bool(self._starting.run(self._start_thread))
+
+    def _start_thread(self) -> bool:
+        # Never at the end: 3.12.0 to 3.12.2 raise, and nobody would wait for it.
+        if self._deadline is not None:
             return False
+        if self._has_thread():
+            return True
+        self._ending = False
+        self._thread = threading.Thread(
+            target=self._run, name="odp-logging", daemon=True
+        )
         try:
-            # Never at the end: 3.12.0 to 3.12.2 raise, and nobody would wait for it.
-            if self._thread is None and self._deadline is None:
-                self._ending = False
-                thread = threading.Thread(
-                    target=self._run, name="odp-logging", daemon=True
-                )
-                self._thread = thread
-                thread.start()
+            self._thread.start()
         except RuntimeError:
             # The interpreter is ending, or this is a sub-interpreter that allows no
             # daemon threads: whoever drains will do the work.
             self._thread = None
-        finally:
-            self._starting.release()
         return self._thread is not None
 
     def _has_thread(self) -> bool:
@@ -320,7 +335,7 @@ class Flusher:
     def _survive(self) -> bool:
         try:
             return self._go_on()
-        except Exception as error:  # a thread that died would lose all that follows
+        except BaseException as error:  # a thread that died would lose what follows
             self.reports.diagnostics.warn(
                 "failed",
                 f"the flusher failed with {type(error).__name__}; it goes on with what"
@@ -334,6 +349,7 @@ class Flusher:
         if self.is_empty():
             self.progress.state = "idle"
             if self._ending:
+                self._turn.run(self._close_transport, -1)
                 return False
             self.idle = True
             # Looked at once more: a put that came before `idle` did not ring.
@@ -355,17 +371,20 @@ class Flusher:
     def _ripen(self) -> None:
         """Wait for company: for a full batch, the interval, a flush or the end."""
         until = self._clock() + self._interval
-        with self._turn:
-            self._prepare()  # its imports take their time: not after the wait
+        self._turn.run(self._prepare, -1)  # its imports take time: not after the wait
         while not (self._due or self._deadline is not None or self._waiters):
             left = until - self._clock()
             if left <= 0 or self._hurry_to > self.passed():
                 return
             self._wait(left)
 
+    def _close_transport(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
     def _prepare(self) -> None:
         if self._transport is not None:
-            with self._loading:
+            with self._loading.section():
                 self._transport.prepare()
 
     def _pause(self, delivery: Delivery, hurries: int) -> None:
@@ -379,7 +398,7 @@ class Flusher:
             if self._deadline is not None:
                 backoff = min(backoff, _DRAIN_BACKOFF)
             if self._hurries != hurries:
-                backoff = 0.0
+                backoff = min(backoff, _HURRIED_BACKOFF)
             until = start + max(backoff, delivery.retry_after)
             left = until - self._clock()
             if left <= 0 or self.is_empty():
@@ -397,25 +416,21 @@ class Flusher:
             deadline: Moment until which to wait for the turn, and for the answer.
         """
         wait = -1.0 if deadline is None else max(0.0, deadline - self._clock())
-        if self._transport is None or not self._turn.acquire(wait):
-            return Delivery(0, requests=0)
-        me = threading.get_ident()
-        # Until it is reported, nobody who waits is told that it has left.
-        self._telling[me] = self.store.passed()
         try:
-            try:
-                batch, delivery = self._move(self._transport, deadline)
-            finally:
-                self._turn.release()
-            self.reports.tell(batch, delivery, self.store)
+            moved = self._turn.run(partial(self._move, deadline), wait)
+            if moved is None:
+                return Delivery(0, requests=0)
+            self.reports.tell(*moved, self.store)
+            return moved[1]
         finally:
-            self._telling.pop(me, None)
+            self._telling.pop(threading.get_ident(), None)
             self._tell_moved()
-        return delivery
 
-    def _move(
-        self, transport: Transport, deadline: float | None
-    ) -> tuple[Batch, Delivery]:
+    def _move(self, deadline: float | None) -> tuple[Batch, Delivery] | None:
+        if self._transport is None:
+            return None
+        # Until it is reported, nobody who waits is told that it has left.
+        self._telling[threading.get_ident()] = self.store.passed()
         self._again = False
         self._prepare()
         with self.reports.foreign_code():  # before_send
@@ -423,7 +438,7 @@ class Flusher:
         delivery = Delivery(0, requests=0)
         if batch.events:
             self.progress.state = "sending"
-            delivery = transport.send(batch, deadline=self._due_by(deadline))
+            delivery = self._transport.send(batch, deadline=self._due_by(deadline))
             self._note(delivery)
         self.store.settle(batch, delivery)
         self._due = False  # before the count: a put after it says so itself
@@ -460,8 +475,10 @@ class Flusher:
             hurries = self._hurries
             delivery = self.step(deadline)
             if delivery.pending:
-                backoff = 0.0 if self._hurries != hurries else delivery.backoff
-                pause = max(min(backoff, _DRAIN_BACKOFF), delivery.retry_after)
+                hurried = self._hurries != hurries
+                backoff = _HURRIED_BACKOFF if hurried else delivery.backoff
+                backoff = min(backoff, delivery.backoff, _DRAIN_BACKOFF)
+                pause = max(backoff, delivery.retry_after)
                 self._wait(min(pause, deadline - self._clock()))
             elif self._transport is None:
                 return

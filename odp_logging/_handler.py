@@ -9,10 +9,10 @@ from typing import Any
 from ._client import OdpClient, client_of, without_secrets
 from ._config import sealed
 from ._context import bound
-from ._mapping import ACTION, Captured, Taken
+from ._mapping import ACTION, FIELDS, Captured, Taken, mark
 
-_OWN = frozenset({"odp_logging", "urllib3", "requests"})
-"""Roots of logger names whose records would feed the handler on its own requests."""
+_OWN = ("odp_logging.", "urllib3.", "requests.")
+"""Loggers whose records, tagged by a filter, would feed us on our own requests."""
 
 _CONTEXT = "_odp_bound"
 
@@ -52,6 +52,7 @@ class OdpHandler(logging.Handler):
         settings, api_key = sealed(api_key, settings), None
         super().__init__(level)
         self._owned = client is None
+        self._in_vain = False
         self._settings = settings
         self.client = client_of(client, settings)
         flush_level = self.client.config.flush_level
@@ -72,7 +73,7 @@ class OdpHandler(logging.Handler):
         """Capture the event that *record* describes, if it describes one."""
         try:
             fields = _fields_of(record)
-            if fields is None or record.name.partition(".")[0] in _OWN:
+            if fields is None or self._is_own(record):
                 return
             self.client.put(
                 fields,
@@ -81,19 +82,33 @@ class OdpHandler(logging.Handler):
                 context=getattr(record, _CONTEXT, None),
                 hurry=record.levelno >= self._flush_level,
             )
+            if fields is record.msg:
+                # For processors in a ProcessorFormatter, which gets a copied record.
+                fields[ACTION] = mark(fields[ACTION], Taken)
         except Exception as error:  # nothing is raised into a log call
             self.client.failed(error, (record.pathname, record.lineno))
 
+    def _is_own(self, record: logging.LogRecord) -> bool:
+        # requests logs through urllib3; loggers of the application may be called
+        # "requests.something", and count unless they come from within our sending.
+        name = f"{record.name}."
+        if not name.startswith(_OWN):
+            return False
+        return not name.startswith("requests.") or self.client.is_sending()
+
     def flush(self) -> None:
-        """Send what is buffered and wait for it, but never within dictConfig."""
-        self.client.flush()
+        """Send what is buffered, and wait for ``shutdown_timeout`` at most."""
+        self._in_vain = not self.client.flush(self.client.config.shutdown_timeout)
 
     def close(self) -> None:
         """Deliver what is buffered; a record that comes later is still delivered."""
+        # logging.shutdown() flushes, then closes: one wait is enough.
+        wait = 0.0 if self._in_vain else self.client.config.shutdown_timeout
+        self._in_vain = False
         if self._owned:
-            self.client.close()
+            self.client.close(wait)
         else:
-            self.client.flush()
+            self.client.flush(wait)
         super().close()
 
     def __repr__(self) -> str:
@@ -131,12 +146,8 @@ def _fields_of(record: logging.LogRecord) -> dict[str, Any] | None:
             return None
         inside: Any = record.msg
         fields = inside if issubclass(type(inside), dict) else fields["extra"]
-    if type(fields[ACTION]) is Captured:
-        return None  # by a processor before us
-    if fields is record.msg:
-        # For processors within a ProcessorFormatter, which gets a copy of the record.
-        fields[ACTION] = Taken(fields[ACTION])
-    return fields
+    # Captured by a processor before us?
+    return None if type(fields[ACTION]) is Captured else fields
 
 
 class ContextFilter(logging.Filter):
@@ -144,12 +155,17 @@ class ContextFilter(logging.Filter):
     Stamps tagged records with what is bound where they are logged.
 
     For a ``QueueHandler``: its listener emits on a thread of its own, where nothing is
-    bound. Add it to the queue's handler: ``queue_handler.addFilter(ContextFilter())``.
+    bound, and structlog's event dict has become text by then. Add it to the queue's
+    handler: ``queue_handler.addFilter(ContextFilter())``.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Stamp *record* and let it pass."""
         if ACTION in record.__dict__ or _tagged_inside(record):
+            fields = _fields_of(record) or {}
+            if fields is record.msg:
+                for name in FIELDS.intersection(fields):
+                    record.__dict__.setdefault(name, fields[name])
             context = bound()
             if context is not None:
                 # Plain dicts, since a record may be pickled on its way.

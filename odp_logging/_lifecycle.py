@@ -57,6 +57,9 @@ class Drainable(Protocol):
     def is_mine(self) -> bool:
         """Whether this thread is at work in it right now."""
 
+    def has_destination(self) -> bool:
+        """Whether it knows where to send."""
+
     def is_done(self) -> bool:
         """Whether nothing is left to do."""
 
@@ -66,6 +69,7 @@ _FORK_WAIT = 2.0
 
 _lines: dict[int, Drainable] = {}
 _spent = 0.0
+_told = 0
 _ending = False
 _finishing = False
 _fatal: int | None = None
@@ -182,24 +186,35 @@ def _finish(lines: list[Drainable]) -> None:
         pass  # who is impatient need not wait
     except Exception as error:  # nobody above could do anything about it
         say(f"draining at exit failed with {type(error).__name__}")
-    lost = sum([line.give_up("exit") for line in lines])
-    _tell_lost(lost, time.monotonic() - started)
-    _finishing = False
-    if _fatal is not None:
-        _die(_fatal)
+    try:
+        reachable = any([line.has_destination() for line in lines])
+        lost = sum([line.give_up("exit") for line in lines])
+        _tell_lost(lost, time.monotonic() - started, reachable=reachable)
+    finally:
+        _finishing = False
+        if _fatal is not None:
+            _die(_fatal)
 
 
-def _tell_lost(lost: int, seconds: float) -> None:
-    """Say on stderr how many events this process leaves undelivered."""
-    if not lost or sys.stderr is None:
+def _tell_lost(lost: int, seconds: float, *, reachable: bool) -> None:
+    """Say on stderr how many events this process leaves undelivered: once, or twice."""
+    global _told
+    if not lost or sys.stderr is None or _told > 1:
         return
-    print(
-        f"odp_logging: exiting with {lost} undelivered event{'s' * (lost != 1)} after"
-        f" {seconds:.1f} s; they are lost; raise shutdown_timeout or find out why ODP"
-        " does not answer",
-        file=sys.stderr,
-        flush=True,
-    )
+    _told += 1
+    advice = "raise shutdown_timeout or find out why ODP does not answer"
+    if not reachable:
+        advice = "no key was set: set ODP_API_KEY"
+    late = ", and so is all that is logged from here on" if _told > 1 else ""
+    try:
+        print(
+            f"odp_logging: exiting with {lost} undelivered event{'s' * (lost != 1)}"
+            f" after {seconds:.1f} s; they are lost{late}; {advice}",
+            file=sys.stderr,
+            flush=True,
+        )
+    except (OSError, ValueError, RuntimeError):
+        pass  # stderr is closed, broken, or was interrupted in the middle of a line
 
 
 def _before_threads_end() -> None:
@@ -220,8 +235,9 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _spent, _ending, _finishing, _fatal
+    global _spent, _told, _ending, _finishing, _fatal
     _spent = 0.0
+    _told = 0
     _ending = _finishing = False
     _fatal = None
     for line in registered():

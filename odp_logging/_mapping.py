@@ -6,12 +6,14 @@ One function serves a log record's ``__dict__`` and a structlog event dict.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from ._event import OdpEvent, canonical_identifiers
-from ._plain import MAX_TEXT, Unfit, freeze, freeze_mapping
+from ._plain import MAX_TEXT, MAX_VALUES, Unfit, freeze, freeze_mapping
 from .exceptions import InvalidEventError
 
 ACTION = "odp_action"
@@ -53,14 +55,24 @@ class Captured(Taken):
 _LASTING = _PLAIN | {datetime, UUID}
 
 
+def mark(action: Any, kind: type[Taken]) -> Any:
+    """Return *action* as what a handler or a processor has captured, if it is text."""
+    plain = freeze(action, only_known=True)
+    return kind(plain) if type(plain) is str else action
+
+
 class Capture(NamedTuple):
     """What a log call leaves behind, copied: enough to make the event later."""
+
+    def __repr__(self) -> str:
+        return f"<Capture of {self.size} bytes>"
 
     action: Any
     identifiers: Any
     type: Any
     data: Any
-    time: Any
+    timestamp: Any
+    time: float
     idempotence_id: Any
     bound: tuple[tuple[Any, ...], tuple[Any, ...]] | None
     origin: tuple[str, int] | None
@@ -93,6 +105,11 @@ def capture(
         if type(identifiers) is dict:
             for value in identifiers.values():
                 size += len(value) if type(value) is str else 24
+    if bound is not None:
+        for layers in bound:
+            for layer in layers:
+                # What we bound is shared; what structlog bound was copied for this.
+                size += weigh(layer) if type(layer) is dict else 0
     data = get("odp_data")
     if data is not None:
         data, more = _frozen(data, redact)
@@ -106,8 +123,9 @@ def capture(
             identifiers,
             _settled(get("odp_type")),
             data,
-            time if stamp is None else _settled(stamp),
-            get("odp_idempotence_id"),
+            None if stamp is None else _settled(stamp),
+            time,
+            _settled(get("odp_idempotence_id")),
             bound,
             origin,
             size,
@@ -117,6 +135,8 @@ def capture(
 
 def _settled(value: Any) -> Any:
     """Return *value*, or what it is now if it could be anything else later."""
+    if type(value) is str:
+        return value if len(value) <= MAX_TEXT else value[: MAX_TEXT + 1]
     return value if type(value) in _LASTING else freeze(value, only_known=True)
 
 
@@ -134,7 +154,7 @@ def _copy(identifiers: Any) -> Any:
 
 
 def _frozen(data: Any, redact: frozenset[str]) -> tuple[Any, int]:
-    if type(data) is dict and not redact:
+    if type(data) is dict and not redact and len(data) <= MAX_VALUES:
         copied = data.copy()
         size = 0
         for key, value in copied.items():
@@ -149,6 +169,7 @@ def _frozen(data: Any, redact: frozenset[str]) -> tuple[Any, int]:
                 break
             if type(key) is not str:
                 break
+            size += len(key)
         else:
             return copied, size
     try:
@@ -189,7 +210,7 @@ def build(
         InvalidEventError: ODP could not store it.
     """
     if isinstance(logged, OdpEvent):
-        event = logged
+        event = _redacted(logged, redact)
     else:
         event = _made(logged, default_identifiers, default_data, redact)
     if before_send is None:
@@ -225,11 +246,24 @@ def _made(
             if layer is not None:
                 whole.update(freeze_mapping(layer, hidden=redact))
         data = whole
-    return OdpEvent(
+    made = partial(
+        OdpEvent,
         logged.action,
         identifiers,
         logged.type,
         data,
-        timestamp=logged.time,
         idempotence_id=logged.idempotence_id,
     )
+    if logged.timestamp is None:
+        return made(timestamp=logged.time)
+    event = made(timestamp=logged.timestamp)
+    if "ts" in event.data:
+        return event
+    # An unusable odp_timestamp: better the time of the log call than that of receipt.
+    return made(timestamp=logged.time).noting("timestamp")
+
+
+def _redacted(event: OdpEvent, redact: frozenset[str]) -> OdpEvent:
+    if not redact:
+        return event
+    return replace(event, data=freeze_mapping(event.data, hidden=redact))

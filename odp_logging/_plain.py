@@ -75,6 +75,8 @@ def freeze_mapping(
     """
     Return a copy of *mapping* with text keys and, unless *shallow*, frozen values.
 
+    In a *shallow* copy, a key that is no text is "".
+
     Args:
         hidden: Keys, at any depth, whose values are replaced by ``"[redacted]"``.
 
@@ -89,7 +91,7 @@ def freeze_mapping(
     if pairs is None:
         raise TypeError("not a mapping")
     if shallow:
-        return {key: value for key, value in pairs if type(key) is str}
+        return {_key(key): value for key, value in pairs}
     return _Room(hidden).dict_of(pairs, 1)
 
 
@@ -115,7 +117,7 @@ class _Room:
         made: dict[str, Any] = {}
         for key, value in pairs:
             if type(key) is not str:
-                key = _text_of(key)
+                key = _key(key) or _text_of(key)
             if self.hidden and key in self.hidden:
                 made[key] = "[redacted]"
                 continue
@@ -204,6 +206,17 @@ def _pairs(value: Any) -> list[tuple[Any, Any]] | None:
     if issubclass(kind, Mapping):
         return [(key, value[key]) for key in islice(value, MAX_VALUES + 1)]
     return None
+
+
+def _key(key: Any) -> str:
+    """Return the text that *key* is; "" if it is none."""
+    kind = type(key)
+    if kind is str:
+        return str(key)
+    if issubclass(kind, str):
+        # Of a (str, Enum) too this is the value, where str() gives "Name.MEMBER".
+        return str.__str__(key)[: MAX_TEXT + 1]
+    return ""
 
 
 def _text_of(value: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from ._client import OdpClient, client_of
 from ._config import sealed
 from ._diagnostics import Diagnostics
-from ._mapping import ACTION, FIELDS, Captured, Taken
+from ._mapping import ACTION, FIELDS, Captured, Taken, mark
 
 _LEVELS = {
     "debug": 10,
@@ -75,7 +75,7 @@ class OdpProcessor:
             return self._stripped(event_dict)
         if not tagged:
             return event_dict
-        return {**event_dict, ACTION: Captured(event_dict[ACTION])}
+        return {**event_dict, ACTION: mark(event_dict[ACTION], Captured)}
 
     def _capture(self, method_name: str, event_dict: MutableMapping[str, Any]) -> None:
         record = event_dict.get("_record")
@@ -90,7 +90,7 @@ class OdpProcessor:
             )
         if record is not None and issubclass(type(record.msg), dict):
             # Within ProcessorFormatter: other handlers see the original dict.
-            record.msg[ACTION] = Captured(action)
+            record.msg[ACTION] = mark(action, Captured)
 
     def _stripped(
         self, event_dict: MutableMapping[str, Any]

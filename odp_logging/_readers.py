@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 from ._plain import freeze_mapping
 from ._secret import Secret
 
+_DAY = 86_400.0
+
 
 def whole(least: int, most: int | None = None) -> Callable[[object], int]:
     """Return a reader of whole numbers within bounds."""
@@ -42,10 +44,10 @@ def seconds(value: object) -> float:
         if isinstance(value, bool):
             raise ValueError
         read = float(value)  # type: ignore[arg-type]
-        if not math.isfinite(read) or read < 0:
+        if not math.isfinite(read) or not 0 <= read <= _DAY:
             raise ValueError
     except (TypeError, ValueError):
-        raise ValueError("seconds, 0 or more, for example 2.5") from None
+        raise ValueError("seconds, 0 or more, a day at most, such as 2.5") from None
     return read
 
 
@@ -56,7 +58,7 @@ def positive(value: object) -> float:
         if read == 0:
             raise ValueError
     except ValueError:
-        raise ValueError("seconds, more than 0, for example 2.5") from None
+        raise ValueError("seconds, more than 0, a day at most, such as 2.5") from None
     return read
 
 
@@ -144,6 +146,10 @@ def host(value: object) -> str | None:
     if value is None or value == "":
         return None
     good = "a URL such as https://api.zaius.com"
+    if isinstance(value, Secret):
+        if not str(value.reveal()).startswith("http"):
+            raise ValueError(good)
+        value = value.reveal()
     if not isinstance(value, str):
         raise ValueError(good)
     try:
@@ -161,7 +167,7 @@ def host(value: object) -> str | None:
             f"{good}: plain http would show the key to the network, and is allowed only"
             " for loopback hosts such as http://127.0.0.1:8181"
         )
-    return value.strip().rstrip("/")
+    return value.strip().rstrip("/").removesuffix("/v3/events").rstrip("/")
 
 
 def is_loopback(name: str) -> bool:

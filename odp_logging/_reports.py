@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from ._delivery import Cause, Delivery
 from ._diagnostics import Diagnostics
@@ -39,6 +42,7 @@ class Reports:
         """Start afresh in a forked child."""
         self._overflow_told = 0
         self._busy: set[int] = set()
+        self.diagnostics.after_fork()
 
     def is_mine(self) -> bool:
         """Whether this thread is in one of the application's callbacks."""
@@ -87,6 +91,8 @@ class Reports:
 
     def _tell_pending(self, delivery: Delivery, store: Store) -> None:
         kept = store.counts().pending
+        if not kept:
+            return  # given up meanwhile, and said so
         events = f"{kept} event{'s are' if kept != 1 else ' is'} kept"
         if delivery.cause is Cause.CONFIGURATION:
             self.diagnostics.warn(
@@ -101,8 +107,8 @@ class Reports:
                 f"{delivery.message}; {events}, next attempt in {pause:.1f} s",
             )
 
-    def tell_drops(self, store: Store) -> None:
-        """Tell what *store* had to drop since the last time."""
+    def tell_drops(self, store: Store, *, seconds: float = 60.0) -> None:
+        """Tell what *store* had to drop since the last time, for *seconds* at most."""
         dropped = store.counts().dropped
         lost = dropped.get("overflow", 0) + dropped.get("too_large", 0)
         if lost > self._overflow_told:
@@ -113,14 +119,18 @@ class Reports:
             )
             self._overflow_told = lost
         if self._on_drop is not None:
-            for each in store.dropped():
-                self._call(self._on_drop, each.events, each.reason)
+            end = time.monotonic() + seconds
+            while (dropped_now := store.dropped()) and time.monotonic() < end:
+                for each in dropped_now:
+                    self._call(self._on_drop, each.events, each.reason)
 
     def _call(self, callback: Callable[..., object], *arguments: object) -> None:
         try:
             with self.foreign_code():
                 callback(*arguments)
-        except Exception as error:  # the application's code, on our thread
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the application's code, on our thread
             self.diagnostics.warn(
                 "callback",
                 f"a callback raised {type(error).__name__}; delivery goes on",
@@ -128,9 +138,20 @@ class Reports:
 
 
 def _masked(reason: str, event: OdpEvent) -> str:
-    """Return ODP's *reason* without what it quotes of *event*."""
-    values = [*event.identifiers.values(), *event.data.values()]
-    for value in sorted(map(str, values), key=len, reverse=True):
-        if len(value) > 2:
-            reason = reason.replace(value, "***")
-    return reason
+    """Return ODP's *reason* without what it quotes of *event*, or might."""
+    quoted = {*_texts(event.to_dict()["identifiers"]), *_texts(event.to_dict()["data"])}
+    for text in sorted(quoted, key=len, reverse=True):
+        if len(text) > 1:
+            reason = re.sub(re.escape(text), "***", reason, flags=re.IGNORECASE)
+    return re.sub(r"\S+@\S+|\d[\d .-]{2,}\d", "***", reason)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    else:
+        yield str(value)

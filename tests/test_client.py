@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from odp_logging import (
     ConfigurationError,
     OdpClient,
     OdpEvent,
+    OdpHandler,
     bind_identifiers,
     flush,
 )
@@ -325,6 +328,22 @@ def test_a_change_of_key_does_not_move_old_events(caplog):
         client.close()
 
 
+def test_many_changes_of_key_leave_nothing_behind(emulator):
+    """Earlier destinations end when they have delivered; their counts are kept."""
+    client = OdpClient(KEY, api_host=emulator.url, handle_sigterm=False)
+    with Emulator() as other:
+        for turn in range(6):
+            client.send_odp_event("viewed", WHO)
+            assert client.flush(5)
+            client.configure(f"key-{turn}", api_host=other.url)
+
+        assert client.close()
+        client.configure(KEY, api_host=emulator.url)
+        assert len(client._earlier) <= 2
+        assert client.stats.delivered == 6
+        assert client.stats.accepted == 6
+
+
 def test_configuring_the_same_changes_nothing(client, emulator):
     """A datafile that is polled does not make a pipeline for each poll."""
     threads = threading.active_count()
@@ -493,3 +512,197 @@ def test_one_line_a_minute_for_each_kind(emulator, caplog):
 
     assert len(said(caplog)) == 1
     assert client.stats.rejected == {"no_identifiers": 100}
+
+
+def test_a_new_key_stays_with_the_named_host(emulator):
+    """configure(api_key=...) changes the key, and not the host that was named."""
+    with Emulator(key="new") as other:
+        client = OdpClient("old", api_host=other.url, handle_sigterm=False)
+        client.configure("new")
+        client.send_odp_event("viewed", WHO)
+
+        assert client.close(5)
+        assert len(sent(other)) == 1
+
+
+def test_a_named_host_waits_for_its_key(emulator):
+    """A client made with a host alone sends there once the key is known."""
+    client = OdpClient(api_host=emulator.url, handle_sigterm=False)
+    client.configure(KEY)
+    client.send_odp_event("viewed", WHO)
+
+    assert client.close(5)
+    assert len(sent(emulator)) == 1
+
+
+def test_a_datafile_given_to_configure_beats_the_environment(emulator, monkeypatch):
+    """What is passed to configure() counts, whatever the environment says."""
+    monkeypatch.setenv("ODP_API_KEY", "from the environment".replace(" ", "-"))
+    client = OdpClient(handle_sigterm=False)
+    entry = {"key": "odp", "host": emulator.url, "publicKey": KEY}
+    client.configure(datafile={"integrations": [entry]})
+    client.send_odp_event("viewed", WHO)
+
+    assert client.close(5)
+    assert len(sent(emulator)) == 1
+
+
+def test_a_new_host_alone_keeps_the_key(emulator):
+    """configure(api_host=...) moves later events to that host with the same key."""
+    client = OdpClient(KEY, handle_sigterm=False)
+    client.configure(api_host=emulator.url)
+    client.send_odp_event("viewed", WHO)
+
+    assert client.close(5)
+    assert len(sent(emulator)) == 1
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_a_before_send_that_exits_loses_nothing_silently(emulator, background):
+    """Even SystemExit within before_send rejects that one event and no other."""
+
+    def before_send(event: OdpEvent) -> OdpEvent:
+        if event.data["n"] == 2:
+            raise SystemExit
+        return event
+
+    client = make(emulator, before_send=before_send, background=background)
+    for number in range(5):
+        client.send_odp_event("viewed", WHO, data={"n": number})
+
+    assert client.close(5)
+    assert [each["data"]["n"] for each in sent(emulator)] == [0, 1, 3, 4]
+    assert client.stats.rejected == {"not_buildable": 1}
+
+
+def test_a_callback_that_exits_does_no_harm(emulator):
+    """SystemExit in a callback ends neither the flusher nor the application."""
+
+    def on_delivery(events: Any) -> None:
+        raise SystemExit
+
+    client = make(emulator, on_delivery=on_delivery)
+    for _ in range(3):
+        client.send_odp_event("viewed", WHO)
+        assert client.flush(5)
+
+    assert len(sent(emulator)) == 3
+    client.close()
+
+
+def test_before_send_sees_each_event_once(emulator):
+    """Neither on_drop nor a full buffer has before_send run again, or without end."""
+    seen: list[int] = []
+    dropped: list[str] = []
+
+    def before_send(event: OdpEvent) -> OdpEvent | None:
+        seen.append(event.data["n"])
+        client.send_odp_event("again", WHO, data={"n": -1})
+        return event if event.data["n"] % 2 else None
+
+    emulator.fault(status=503)
+    client = make(
+        emulator,
+        max_queue_size=10,
+        shutdown_timeout=0.2,
+        before_send=before_send,
+        on_drop=lambda events, reason: dropped.extend([reason] * len(events)),
+    )
+    for number in range(40):
+        client.send_odp_event("viewed", WHO, data={"n": number})
+    client.close()
+    emulator.clear_faults()
+
+    assert client.close(10)
+    assert len(seen) == len(set(seen))
+    assert set(dropped) == {"overflow"}
+    assert len(dropped) == client.stats.dropped["overflow"]
+
+
+def test_redact_reaches_events_made_by_hand(emulator):
+    """redact holds for OdpEvents, and for keys that are Enums of text."""
+
+    class Key(str, enum.Enum):
+        CARD = "card"
+
+    client = make(emulator, redact=["card"])
+    client.send(OdpEvent("viewed", WHO, data={"card": "4111"}))
+    client.send_odp_event("viewed", WHO, data={Key.CARD: "4111"})
+
+    assert client.close()
+    assert [each["data"]["card"] for each in sent(emulator)] == ["[redacted]"] * 2
+
+
+def test_waiting_is_forgotten_when_it_ends(emulator):
+    """A flush that timed out or was cancelled leaves nothing behind."""
+    emulator.fault(status=503)
+    client = make(emulator, shutdown_timeout=0.1)
+    client.send_odp_event("viewed", WHO)
+
+    async def impatient() -> None:
+        for _ in range(20):
+            await client.aflush(0)
+        task = asyncio.ensure_future(client.aflush(60))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(impatient())
+    assert client._flusher._waiters == []
+    emulator.clear_faults()
+    assert client.close(10)
+
+
+def test_impatient_flushes_do_not_storm(emulator):
+    """However many threads flush, an outage sees a few requests a second."""
+    emulator.fault(status=503)
+    client = make(emulator, shutdown_timeout=0.1)
+    client.send_odp_event("viewed", WHO)
+    end = time.monotonic() + 1.0
+
+    def flush_often() -> None:
+        while time.monotonic() < end:
+            client.flush(0.02)
+
+    threads = [threading.Thread(target=flush_often) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(emulator.requests()) <= 12
+    emulator.clear_faults()
+    assert client.close(10)
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300, -1, float("nan")])
+def test_any_timeout_is_a_timeout(client, timeout):
+    """flush and close take any number for a timeout."""
+    client.send_odp_event("viewed", WHO)
+    client.flush(timeout)
+    client.close(timeout)
+
+    assert client.flush(5)
+
+
+def test_a_closed_client_closes_its_connection(emulator):
+    """With the thread ends its connection."""
+    client = make(emulator)
+    client.send_odp_event("viewed", WHO)
+    assert client.close()
+    limit = time.monotonic() + 5
+    while client._flusher._thread is not None:
+        assert time.monotonic() < limit
+
+    assert client._flusher._transport._inner._session is None
+
+
+def test_an_unusable_timestamp_is_the_time_of_the_call(client, emulator, logger):
+    """Where odp_timestamp cannot be read, the record's time is sent, and counted."""
+    logger.addHandler(OdpHandler(client=client))
+    extra = {"odp_action": "a", "odp_identifiers": WHO, "odp_timestamp": "soon"}
+    logger.info("x", extra=extra)
+
+    assert client.flush(5)
+    assert abs(sent(emulator)[0]["data"]["ts"] - time.time()) < 60
+    assert client.stats.adjusted == {"timestamp": 1}

@@ -177,6 +177,7 @@ def test_a_bad_datafile_in_the_environment_warns():
         ("on_drop", "json:dumps", json.dumps),
         ("api_host", "http://127.0.0.1:8181/", "http://127.0.0.1:8181"),
         ("api_host", "https://odp.example", "https://odp.example"),
+        ("api_host", "https://odp.example/v3/events", "https://odp.example"),
     ],
 )
 def test_text_is_understood_everywhere(name, text, value):
@@ -201,6 +202,8 @@ def test_text_is_understood_everywhere(name, text, value):
         ("flush_interval", float("nan"), "seconds, 0 or more"),
         ("flush_interval", True, "seconds, 0 or more"),
         ("timeout", 0, "more than 0"),
+        ("timeout", 1e10, "a day at most"),
+        ("block_timeout", 1e10, "a day at most"),
         ("timeout", "inf", "more than 0"),
         ("max_retry_delay", [], "more than 0"),
         ("shutdown_timeout", "5s", "seconds, 0 or more"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import logging
 import logging.config
@@ -10,6 +11,7 @@ import pickle
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -524,3 +526,83 @@ def test_two_handlers_deliver_to_both(emulator, logger):
         logger.info("x", extra=TAGGED)
         assert flush(5)
         assert len(sent(emulator)) == len(sent(other)) == 1
+
+
+class Action(enum.Enum):
+    BUY = "purchased"
+
+
+def test_an_action_may_be_an_enum(client, emulator, logger):
+    """An Enum's value is the action, in a record and in structlog's event dict."""
+    logger.addHandler(OdpHandler(client=client))
+    logger.info("x", extra={**TAGGED, "odp_action": Action.BUY})
+    logger.info({"event": "x", **TAGGED, "odp_action": Action.BUY})
+
+    assert client.flush(5)
+    assert [each["action"] for each in sent(emulator)] == ["purchased"] * 2
+
+
+def test_identifiers_may_be_named_by_an_enum_of_text(client, emulator, logger):
+    """A (str, Enum) key counts by its text; a key that is no text is counted."""
+
+    class Name(str, enum.Enum):
+        EMAIL = "email"
+
+    logger.addHandler(OdpHandler(client=client))
+    named = {Name.EMAIL: "a@example.com", 5: "x"}
+    logger.info("x", extra={"odp_action": "a", "odp_identifiers": named})
+
+    assert client.flush(5)
+    assert sent(emulator)[0]["identifiers"] == {"email": "a@example.com"}
+    assert client.stats.adjusted == {"identifier": 1}
+
+
+@pytest.mark.parametrize("name", ["requests.shop", "requestsy", "urllib3x", "odp"])
+def test_the_applications_loggers_may_have_any_name(client, emulator, name):
+    """A logger of the application that is called like a library is heard."""
+    OdpHandler(client=client).handle(
+        logging.makeLogRecord({"name": name, "levelno": 20, "msg": "x", **TAGGED})
+    )
+
+    assert client.flush(5)
+    assert len(sent(emulator)) == 1
+
+
+def test_structlogs_event_dict_passes_a_queue_with_the_filter(client, emulator, logger):
+    """ContextFilter saves structlog's fields before QueueHandler makes text of them."""
+    records: queue.Queue[Any] = queue.Queue()
+    queueing = logging.handlers.QueueHandler(records)
+    queueing.addFilter(ContextFilter())
+    logger.addHandler(queueing)
+    logger.info({"event": "x", **TAGGED})
+    listener = logging.handlers.QueueListener(records, OdpHandler(client=client))
+    listener.start()
+    listener.stop()
+
+    assert client.flush(5)
+    assert sent(emulator)[0]["data"]["item"] == "shirt"
+
+
+def test_a_large_action_takes_no_more_than_its_share(client):
+    """Of a text without end only what ODP keeps is held."""
+    handler = OdpHandler(max_batch_size=1)
+    large = {**TAGGED, "levelno": 20, "name": "x", "odp_action": "x" * 10**6}
+    handler.handle(logging.makeLogRecord(large))
+    (held,) = handler.client._flusher.store._ready
+
+    assert len(held.action) < 2000
+    assert handler.client.stats.pending == 1
+    handler.client._flusher.give_up("end of the test")
+
+
+def test_a_shutdown_in_the_middle_waits_once(emulator, logger):
+    """logging.shutdown() of an outage takes one timeout for each handler."""
+    emulator.fault(latency=30)
+    handler = OdpHandler(KEY, api_host=emulator.url, shutdown_timeout=0.5)
+    logger.addHandler(handler)
+    logger.info("x", extra=TAGGED)
+    started = time.monotonic()
+    logging.shutdown([lambda: handler])
+
+    assert time.monotonic() - started < 1.0
+    handler.client._flusher.give_up("end of the test")

@@ -158,12 +158,27 @@ def test_flush_of_all(emulator: Emulator) -> None:
 
 def test_losses_are_said(capsys: pytest.CaptureFixture[str]) -> None:
     """How many events are lost is one line on stderr; without a loss there is none."""
-    _lifecycle._tell_lost(3, 0.1)
-    _lifecycle._tell_lost(0, 0.1)
+    _lifecycle._told = 0
+    _lifecycle._tell_lost(3, 0.1, reachable=True)
+    _lifecycle._tell_lost(0, 0.1, reachable=True)
 
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "exiting with 3 undelivered events after 0.1 s" in said
+    assert "shutdown_timeout" in said
+
+
+def test_late_losses_are_said_once_more(capsys: pytest.CaptureFixture[str]) -> None:
+    """What exit callbacks lose one by one after the last drain is one line in all."""
+    _lifecycle._told = 0
+    for _ in range(5):
+        _lifecycle._tell_lost(1, 0.1, reachable=False)
+    _lifecycle._told = 0
+
+    said = capsys.readouterr().err
+    assert said.count("\n") == 2
+    assert "set ODP_API_KEY" in said
+    assert "all that is logged from here on" in said
 
 
 def test_this_process_is_no_child() -> None:

@@ -350,3 +350,28 @@ def test_bad_settings_are_refused(client):
         OdpProcessor(max_batchsize=5)
     with pytest.raises(ConfigurationError, match="client="):
         OdpProcessor(client, max_batch_size=5)
+
+
+class Unprintable:
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize("strip", [True, False])
+def test_an_action_without_text_raises_nothing(client, strip):
+    """An action that cannot even be printed is rejected, whatever strip says."""
+    processor = OdpProcessor(client, strip=strip)
+    processor(None, "info", {"event": "x", **TAGGED, "odp_action": Unprintable()})
+
+    assert client.flush(5)
+    assert client.stats.rejected == {"bad_action": 1}
+
+
+def test_a_key_in_the_place_of_the_client_is_not_shown():
+    """OdpProcessor("key") is refused with a line that does not hold the key."""
+    with pytest.raises(ConfigurationError, match="api_key=") as caught:
+        OdpProcessor("a-key-in-the-wrong-place")
+
+    assert "wrong-place" not in str(caught.value)

@@ -82,6 +82,8 @@ def test_secrets_and_configs_are_not_pickled(thing):
     "settings",
     [
         {"api_key": SECRET, "max_batchsize": 5},
+        {"apikey": SECRET},
+        {"api_host": SECRET},
         {"api_key": SECRET, "max_batch_size": 0},
         {"api_key": f"{SECRET}\n"},
         {"api_key": f"${{NO_SUCH}}{SECRET}"},

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from .._delivery import Delivery
@@ -19,7 +20,8 @@ Overflow = Literal["drop_oldest", "drop_newest", "block"]
 
 _LOOK_EVERY = 64
 _SMALL = 4096
-_LEAST_LOST = 1000
+_SHOWN = 1000
+_LISTEN = 0.05
 
 
 class Buffer:
@@ -34,19 +36,20 @@ class Buffer:
     Args:
         build: Makes the event of what was put, on the flusher's thread. It returns
             None to leave it out, and raises InvalidEventError.
+        show: Makes the event of what was dropped before it was built.
         batch_size, batch_bytes: When enough is there for a full batch.
         max_size, max_bytes: Bounds, in events and in bytes of their texts.
         overflow: Who has to go when a bound is reached.
         block_timeout: Seconds that `put` waits for room with overflow ``"block"``.
-        keep_dropped: Whether somebody will ask for `dropped`; at most twice max_size,
-            and 1,000 in any case,
-            events are kept for that, the counts are exact in any case.
+        keep_dropped: Whether somebody will ask for `dropped`; at most max_bytes are
+            kept for that, and the counts are exact in any case.
     """
 
     def __init__(
         self,
         build: Callable[[Any], OdpEvent | None],
         *,
+        show: Callable[[Any], OdpEvent | None] | None = None,
         batch_size: int,
         batch_bytes: int,
         max_size: int,
@@ -56,6 +59,7 @@ class Buffer:
         keep_dropped: bool = False,
     ) -> None:
         self._build = build
+        self._show = show or build
         self._batch_size = batch_size
         self._batch_bytes = batch_bytes
         self._max_size = max_size
@@ -74,9 +78,8 @@ class Buffer:
         self._building: Sequence[Any] = ()
         self._held: list[_Held] = []
         self._current: Batch | None = None
-        self._lost: deque[tuple[Any, str]] = deque(
-            maxlen=max(_LEAST_LOST, 2 * self._max_size)
-        )
+        self._lost: deque[tuple[Any, str]] = deque()
+        self._lost_bytes = 0
         self._bytes = 0
         self._entered = 0
         self._accepted = 0
@@ -92,38 +95,40 @@ class Buffer:
     def put(self, logged: Any) -> bool:
         """Keep *logged*; return whether enough is there for a full batch."""
         if self._block_timeout is not None:
-            self._wait_for_room()
+            return self._put_waiting(logged, self._block_timeout)
         incoming = self._incoming
         incoming.append(logged)
         if len(incoming) < self._look_at and logged.size < _SMALL:
             return False
-        due = False
+        due = None
         # A second look, for what others left to us while we held the lock.
         for _ in range(2):
-            if not incoming or not self._lock.try_acquire():
-                break
-            try:
-                due = self._sort_in()
-            finally:
-                self._lock.release()
-        return due
+            if incoming:
+                due = self._lock.run(self._sort_in)
+        return bool(due)
 
-    def _wait_for_room(self) -> None:
-        if not self._is_full() or self._lock.mine():
-            return
-        deadline = time.monotonic() + (self._block_timeout or 0)
-        with self._room:
-            while self._is_full():
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._room.wait(left):
-                    return
+    def _put_waiting(self, logged: Any, seconds: float) -> bool:
+        """Put *logged* once there is room, or drop it after *seconds*."""
+        deadline = time.monotonic() + seconds
+        while True:
+            last = time.monotonic() >= deadline
+            placed = self._lock.run(partial(self._place, logged, last=last), -1)
+            if placed is None:  # we interrupted the books on this very thread
+                self._incoming.append(logged)
+                return False
+            if placed or last:
+                return len(self._ready) >= self._batch_size
+            with self._room:
+                # Short: what freed the room may have said so before we listened.
+                self._room.wait(min(deadline - time.monotonic(), _LISTEN))
 
-    def _is_full(self) -> bool:
-        waiting = len(self._incoming) + len(self._ready) + len(self._building)
-        return (
-            waiting + len(self._held) >= self._max_size
-            or self._bytes >= self._max_bytes
-        )
+    def _place(self, logged: Any, *, last: bool) -> bool:
+        self._sort_in()
+        if not last and logged.size <= self._max_bytes and not self._fits(logged.size):
+            return False
+        self._accepted += 1
+        self._enter(logged)
+        return True
 
     # Under the lock.
 
@@ -171,67 +176,64 @@ class Buffer:
 
     def _drop(self, logged: Any, reason: str) -> None:
         self._dropped[reason] = self._dropped.get(reason, 0) + 1
-        if self._keep_dropped:
-            self._lost.append((logged, reason))
+        if not self._keep_dropped or reason == "before_send":
+            return  # who left it out knows of it
+        self._lost.append((logged, reason))
+        self._lost_bytes += logged.size
+        while self._lost and self._lost_bytes > self._max_bytes:
+            self._lost_bytes -= self._lost.popleft()[0].size
 
     # The flusher's thread.
 
     def take(self) -> Batch:
         """Return the oldest events that fit into one request, made on this thread."""
-        with self._lock:
+        with self._lock.section():
+            # Left here by a take that an exception of a signal handler cut off.
+            self._ready.extendleft(reversed(self._building))
+            self._building = ()
             self._sort_in()
             room = self._batch_size - len(self._held)
             fresh = [self._ready.popleft() for _ in range(min(room, len(self._ready)))]
             self._building = fresh
             number = self._entered - len(self._ready) - len(fresh)
-        made: list[_Held] = []
-        invalid: list[Invalid] = []
-        left_out: list[Any] = []
-        for logged in fresh:
-            number += 1
-            try:
-                event = self._build(logged)
-            except InvalidEventError as error:
-                invalid.append(Invalid(error.reason, str(error), _origin(logged)))
-            except Exception as error:  # before_send is the application's code
-                invalid.append(
-                    Invalid(
-                        "not_buildable",
-                        f"making it raised {type(error).__name__}",
-                        _origin(logged),
-                    )
-                )
-            else:
-                if event is None:
-                    left_out.append(logged)
-                else:
-                    made.append(_Held(event, number, logged.size))
-        with self._lock:
+        built = [self._try(logged, number + n) for n, logged in enumerate(fresh, 1)]
+        with self._lock.section():
             if self._building is not fresh:
-                return Batch((), invalid)  # given up, or forked away, meanwhile
+                return Batch(())  # given up, or forked away, meanwhile
             self._building = ()
-            self._book_made(fresh, made, invalid, left_out)
+            invalid = [each for each in built if isinstance(each, Invalid)]
+            self._book_made(fresh, built)
             events = self._first_held()
             self._current = Batch(events, invalid, cut=len(events) < len(self._held))
             return self._current
 
+    def _try(self, logged: Any, number: int) -> _Held | Invalid | None:
+        """Return the event of *logged*, or why there is none; None if left out."""
+        try:
+            event = self._build(logged)
+        except KeyboardInterrupt:
+            raise
+        except InvalidEventError as error:
+            return Invalid(error.reason, str(error), _origin(logged))
+        except BaseException as error:  # before_send is the application's code
+            name = type(error).__name__
+            return Invalid("not_buildable", f"making it raised {name}", _origin(logged))
+        return None if event is None else _Held(event, number, logged.size)
+
     def _book_made(
-        self,
-        fresh: Sequence[Any],
-        made: list[_Held],
-        invalid: list[Invalid],
-        left_out: list[Any],
+        self, fresh: Sequence[Any], built: Sequence[_Held | Invalid | None]
     ) -> None:
-        self._bytes -= sum(logged.size for logged in fresh)
-        self._bytes += sum(held.size for held in made)
-        self._held += made
-        for held in made:
-            for kind, count in held.event.adjusted.items():
-                self._adjusted[kind] = self._adjusted.get(kind, 0) + count
-        for refused in invalid:
-            self._count_rejected(refused.reason)
-        for logged in left_out:
-            self._drop(logged, "before_send")
+        for logged, made in zip(fresh, built):
+            if isinstance(made, _Held):
+                self._held.append(made)
+                for kind, count in made.event.adjusted.items():
+                    self._adjusted[kind] = self._adjusted.get(kind, 0) + count
+                continue
+            self._bytes -= logged.size
+            if made is None:
+                self._drop(logged, "before_send")
+            else:
+                self._count_rejected(made.reason)
         self._look_at = self._next_look()
 
     def _first_held(self) -> list[OdpEvent]:
@@ -248,7 +250,7 @@ class Buffer:
 
     def settle(self, batch: Batch, delivery: Delivery) -> None:
         """Forget what was accepted or rejected; keep what is pending, in its place."""
-        with self._lock:
+        with self._lock.section():
             if batch is not self._current:
                 return  # given up meanwhile, and counted then
             self._current = None
@@ -283,7 +285,7 @@ class Buffer:
 
     def give_up(self, reason: str) -> int:
         """Drop all events; those that were sent and not answered are ``in_doubt``."""
-        with self._lock:
+        with self._lock.section():
             self._sort_in()
             in_flight = len(self._current.events) if self._current else 0
             for position, held in enumerate(self._held):
@@ -300,12 +302,14 @@ class Buffer:
         return count
 
     def dropped(self) -> Sequence[Dropped]:
-        """Return what was dropped since the last call, grouped by reason."""
+        """Return what was dropped, a thousand events at most, grouped by reason."""
+        with self._lock.section():
+            lost = [self._lost.popleft() for _ in range(min(_SHOWN, len(self._lost)))]
+            self._lost_bytes -= sum([logged.size for logged, _ in lost])
         groups: dict[str, list[OdpEvent]] = {}
-        while self._lost:
-            logged, reason = self._lost.popleft()
+        for logged, reason in lost:
             try:
-                event = logged if isinstance(logged, OdpEvent) else self._build(logged)
+                event = logged if isinstance(logged, OdpEvent) else self._show(logged)
             except Exception:  # it would have been rejected: no event to show
                 continue
             if event is not None:
@@ -316,7 +320,7 @@ class Buffer:
         """Count an event that is rejected before it comes to rest here."""
         if self._lock.mine():
             return
-        with self._lock:
+        with self._lock.section():
             self._accepted += 1
             self._count_rejected(reason)
 
@@ -324,7 +328,7 @@ class Buffer:
         """Return the number of the newest event here, counted from 1."""
         if self._lock.mine():
             return self._entered + len(self._incoming)
-        with self._lock:
+        with self._lock.section():
             self._sort_in()
             return self._entered
 
@@ -332,7 +336,7 @@ class Buffer:
         """Return the number up to which every event has left."""
         if self._lock.mine():
             return self._passed()
-        with self._lock:
+        with self._lock.section():
             return self._passed()
 
     def _passed(self) -> int:
@@ -348,7 +352,7 @@ class Buffer:
         """Return what became of all events so far."""
         if self._lock.mine():
             return self._counts()
-        with self._lock:
+        with self._lock.section():
             return self._counts()
 
     def _counts(self) -> Counts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,3 +39,11 @@ def odp() -> Iterator[Emulator]:
     """An emulator that outlives the programs."""
     with Emulator() as running:
         yield running
+
+
+@pytest.fixture
+def refusing() -> str:
+    """The address of a port where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"

@@ -21,7 +21,7 @@ from odp_logging.emulator import Emulator
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 MINORS = range(10, 20)
-FLOORS = ["requests>=2.31", "structlog>=22.1"]
+FLOORS = ["requests>=2.31", "structlog>=23.3"]
 
 _ASK = (
     "import platform, sys; print(platform.python_implementation(),"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 
 import pytest
 
@@ -87,24 +86,30 @@ def test_finaliser(python: Python, odp: Emulator) -> None:
     assert len(numbers(odp)) + sum(declared) == 2
 
 
-@pytest.fixture
-def refusing() -> str:
-    """The address of a port where nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{taken.getsockname()[1]}"
-
-
-@pytest.mark.parametrize("timeout", [1.0, 0.0])
-@pytest.mark.parametrize("kind", ["refusing", "hanging"])
+@pytest.mark.parametrize(
+    ("kind", "timeout", "awaited"),
+    [
+        ("refusing", 1.0, ""),
+        ("refusing", 0.0, ""),
+        ("refusing", 1.0, "retrying"),
+        ("hanging", 1.0, ""),
+        ("hanging", 0.0, ""),
+        ("hanging", 1.0, "sending"),
+    ],
+)
 def test_outage(
-    python: Python, odp: Emulator, refusing: str, kind: str, timeout: float
+    python: Python,
+    odp: Emulator,
+    refusing: str,
+    kind: str,
+    timeout: float,
+    awaited: str,
 ) -> None:
     """With ODP down, three handlers end in one timeout and say once what is lost."""
     odp.fault(latency=60)
     url = odp.url if kind == "hanging" else refusing
 
-    ended = python.run("down.py", url, str(timeout))
+    ended = python.run("down.py", url, str(timeout), awaited)
 
     assert float(ended.out) < timeout + 0.5
     assert ended.status == 0

@@ -92,6 +92,27 @@ def test_collector(python: Python, odp: Emulator) -> None:
     assert odp.stats()["duplicates"] == 0
 
 
+def test_time_limits(python: Python, odp: Emulator) -> None:
+    """A signal handler that raises within log calls leaves no lock behind."""
+    ended = python.run("time_limit.py", odp.url)
+
+    assert (ended.status, ended.numbers) == (0, [10])
+    events = [each["event"]["data"] for each in odp.events()]
+    assert [each["n"] for each in events if each["n"] < 100] == list(range(10))
+    assert odp.stats()["duplicates"] == 0
+
+
+def test_broken_stderr(python: Python, refusing: str) -> None:
+    """Whether or not the loss can be said, SIGTERM ends the process."""
+    with python.start("broken_stderr.py", refusing) as running:
+        assert running.line() == "ready"
+        running.process.send_signal(signal.SIGTERM)
+        ended = running.end()
+
+    assert ended.status == -signal.SIGTERM
+    assert "survived" not in ended.out
+
+
 def test_impatience(python: Python, odp: Emulator) -> None:
     """Ctrl-C cuts the wait at the end of a process short, and the loss is declared."""
     odp.fault(latency=60)

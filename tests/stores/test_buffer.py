@@ -299,3 +299,51 @@ def test_counts_are_exact_under_many_threads(overflow):
     assert counts.accepted == 16_000
     assert counts.delivered == len(seen) == len(set(seen))
     assert counts.delivered + counts.dropped.get("overflow", 0) == 16_000
+
+
+def test_what_is_kept_for_showing_is_bounded_too():
+    """Dropped events that nobody asks for take no more room than the buffer."""
+    store = make(max_bytes=100_000, keep_dropped=True)
+    for number in range(2000):
+        store.put(event(number, text="x" * 1000))
+
+    shown = [each for group in store.dropped() for each in group.events]
+    assert sum(each.size for each in shown) <= 100_000
+    assert store.counts().accepted == 2000
+
+
+def test_blocking_loses_no_event_while_there_is_time():
+    """Many threads that wait for little room all get it, one after the other."""
+    store = make(max_size=4, overflow="block", block_timeout=60.0)
+    threads = [threading.Thread(target=store.put, args=(event(n),)) for n in range(40)]
+    for thread in threads:
+        thread.start()
+    while store.counts().delivered < 40:
+        batch = store.take()
+        store.settle(batch, Delivery(len(batch.events)))
+    for thread in threads:
+        thread.join()
+
+    assert store.counts().dropped == {}
+
+
+def test_an_interrupted_take_loses_nothing():
+    """What a take had in hand when a signal handler raised is taken again."""
+    interrupt = [True]
+
+    def build(logged: OdpEvent) -> OdpEvent:
+        if logged.data["n"] == 3 and interrupt.pop():
+            interrupt.append(False)
+            raise KeyboardInterrupt
+        return logged
+
+    store = make(build=build)
+    for number in range(5):
+        store.put(event(number))
+    with pytest.raises(KeyboardInterrupt):
+        store.take()
+    assert balanced(store)
+
+    interrupt[:] = [False]
+    assert numbers(store.take().events) == [0, 1, 2, 3, 4]
+    assert balanced(store)

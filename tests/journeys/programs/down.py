@@ -12,9 +12,14 @@ def registered_first_and_run_last() -> None:
 
 import shop  # noqa: E402
 
-url, timeout = sys.argv[1:]
-for _ in range(3):
-    shop.open_at(url, shutdown_timeout=timeout, flush_interval=0.01)
+url, timeout, awaited = sys.argv[1:]
+handlers = [
+    shop.open_at(url, shutdown_timeout=timeout, flush_interval=0.01) for _ in range(3)
+]
 for number in range(7):
     shop.sell(number)
+limit = time.monotonic() + 20
+for handler in handlers:
+    while awaited and handler.client.stats.state != awaited:
+        assert time.monotonic() < limit
 began = time.monotonic()

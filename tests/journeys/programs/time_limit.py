@@ -1,0 +1,44 @@
+"""Have a signal handler raise in the middle of log calls, as a time limit does."""
+
+import random
+import signal
+import sys
+import time
+
+import shop
+
+
+class TimeLimit(Exception):
+    pass
+
+
+def out_of_time(*ignored: object) -> None:
+    if armed:
+        raise TimeLimit
+
+
+handler = shop.open_at(sys.argv[1], shutdown_timeout=5)
+armed = False
+signal.signal(signal.SIGALRM, out_of_time)
+chance = random.Random(7)
+number = 100
+shop.sell(99)
+assert handler.client.flush(10)  # the thread runs: Python's own start is no target
+end = time.monotonic() + 1
+while time.monotonic() < end:
+    try:
+        armed = True
+        # Again and again: what is raised within emit() is not passed on.
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.001), 0.001)
+        while True:
+            number += 1
+            shop.sell(number)
+    except TimeLimit:
+        pass
+    finally:
+        armed = False
+signal.setitimer(signal.ITIMER_REAL, 0)
+assert handler.client.flush(30)
+for number in range(10):
+    shop.sell(number)
+print(number + 1)
