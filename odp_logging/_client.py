@@ -32,8 +32,9 @@ class OdpClient:
     """
     Sends events to ODP from a bounded buffer, on a thread of its own.
 
-    No method but `flush`, `close` and their async forms waits for anything, and none
-    raises after construction.
+    No method but `flush`, `close` and their async forms waits for anything, unless
+    ``overflow="block"`` or ``background=False`` asks for it; none but `configure` raises
+    after construction.
 
     Args:
         api_key: ODP's public key; else ``ODP_API_KEY``, else the datafile's. Without
@@ -393,7 +394,7 @@ class _Waiting:
         self.future: asyncio.Future[None] = loop.create_future()
         self._flusher = flusher
         self._told = partial(loop.call_soon_threadsafe, self._settle)
-        flusher.notify(flusher.hurry(), self._told)
+        flusher.passage.notify(flusher.hurry(), self._told)
 
     def _settle(self) -> None:
         if not self.future.done():
@@ -401,7 +402,7 @@ class _Waiting:
 
     def give_up(self) -> None:
         """Wait no longer."""
-        self._flusher.forget(self._told)
+        self._flusher.passage.forget(self._told)
         self.future.cancel()
 
 

@@ -8,7 +8,6 @@ the thread that asks for them.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from functools import partial
 from ._delivery import Cause, Delivery
 from ._diagnostics import Diagnostics
 from ._lock import OwnedLock
+from ._passage import Passage
 from ._reports import Reports
 from .stores._base import Batch, Store
 from .transports._base import Transport
@@ -70,6 +70,7 @@ class Flusher:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
+        self.passage = Passage(store, clock)
         self.shutdown_timeout = shutdown_timeout
         self._transport = transport
         self._batch_size = batch_size
@@ -89,12 +90,9 @@ class Flusher:
         self._loading = OwnedLock()
         self._bell = threading.Lock()
         self._bell.acquire()
-        self._moved = threading.Condition()
-        self._waiters: list[tuple[int, Callable[[], object]]] = []
         self._starting = OwnedLock()
         self._thread: threading.Thread | None = None
         self._worker = 0
-        self._telling: dict[int, int] = {}
         self._entered = False
         self._due = False
         self._ending = False
@@ -163,22 +161,11 @@ class Flusher:
         target = self.store.entered()
         self._hurry_to = max(self._hurry_to, target)
         self._hurries += 1
-        if target > self.passed() and self._has_thread():
+        if target > self.passage.passed() and self._has_thread():
             self._ring()
-        elif target > self.passed() and self._background and not self._late:
+        elif target > self.passage.passed() and self._background and not self._late:
             self.wake()
         return target
-
-    def notify(self, target: int, callback: Callable[[], object]) -> None:
-        """Call *callback* once every event up to *target* has left."""
-        with self._moved:
-            self._waiters.append((target, callback))
-        self._tell_waiters()
-
-    def forget(self, callback: Callable[[], object]) -> None:
-        """Undo `notify`, for one who waits no longer."""
-        with self._moved:
-            self._waiters = [each for each in self._waiters if each[1] is not callback]
 
     def finish(self) -> None:
         """Let the thread end once the store is empty; a later `wake` starts another."""
@@ -201,10 +188,6 @@ class Flusher:
         # Looked up now: gevent may have patched it after our import.
         me = threading.get_ident()
         return self._worker == me or self._turn.mine() or self.reports.is_mine()
-
-    def passed(self) -> int:
-        """Return the number up to which every event has left, and was reported."""
-        return min([self.store.passed(), *self._telling.copy().values()])
 
     def is_empty(self) -> bool:
         """Whether no event is waiting here."""
@@ -241,10 +224,8 @@ class Flusher:
     def give_up(self, reason: str) -> int:
         """Drop what is left, and tell those who want to know; return how many."""
         count = self.store.give_up(reason)
-        # Whoever still waits for an answer on another thread has nothing to tell.
-        self._telling.clear()
         self.reports.tell_drops(self.store, seconds=_TO_TELL)
-        self._tell_moved()
+        self.passage.give_up()
         return count
 
     def go_synchronous(self, drain: Callable[[Flusher], object]) -> None:
@@ -277,6 +258,7 @@ class Flusher:
         if self._transport is not None:
             self._transport.after_fork()
         self.reports.after_fork()
+        self.passage.after_fork()
         self._reset()
 
     # The thread.
@@ -372,9 +354,11 @@ class Flusher:
         """Wait for company: for a full batch, the interval, a flush or the end."""
         until = self._clock() + self._interval
         self._turn.run(self._prepare, -1)  # its imports take time: not after the wait
-        while not (self._due or self._deadline is not None or self._waiters):
+        while not (
+            self._due or self._deadline is not None or self.passage.is_awaited()
+        ):
             left = until - self._clock()
-            if left <= 0 or self._hurry_to > self.passed():
+            if left <= 0 or self._hurry_to > self.passage.passed():
                 return
             self._wait(left)
 
@@ -423,14 +407,13 @@ class Flusher:
             self.reports.tell(*moved, self.store)
             return moved[1]
         finally:
-            self._telling.pop(threading.get_ident(), None)
-            self._tell_moved()
+            self.passage.end()
 
     def _move(self, deadline: float | None) -> tuple[Batch, Delivery] | None:
         if self._transport is None:
             return None
         # Until it is reported, nobody who waits is told that it has left.
-        self._telling[threading.get_ident()] = self.store.passed()
+        self.passage.begin()
         self._again = False
         self._prepare()
         with self.reports.foreign_code():  # before_send
@@ -471,7 +454,7 @@ class Flusher:
         """Make steps on this thread until *target* has left or *deadline* comes."""
         if self.is_mine():
             return
-        while self.passed() < target and self._clock() < deadline:
+        while self.passage.passed() < target and self._clock() < deadline:
             hurries = self._hurries
             delivery = self.step(deadline)
             if delivery.pending:
@@ -483,45 +466,18 @@ class Flusher:
             elif self._transport is None:
                 return
 
-    # Telling others what happened.
-
     def _reach(self, target: int, deadline: float) -> bool:
         """Have all up to *target* sent, by the thread if there is one."""
         if self._has_thread():
-            self._await(target, deadline)
-        if self.passed() < target:
+            going_on = partial(self._keeps_to, target)
+            self.passage.wait(target, deadline, going_on=going_on)
+        if self.passage.passed() < target:
             self._drive(target, deadline)
-        return self.passed() >= target
+        return self.passage.passed() >= target
 
-    def _await(self, target: int, deadline: float) -> None:
-        """Wait until *target* has left, *deadline* comes, or the thread has gone."""
-        with self._moved:
-            while self.passed() < target and self._has_thread():
-                left = deadline - self._clock()
-                if left <= 0:
-                    return
-                if self._hurry_to < target:  # another thread's, set at the same time
-                    self._hurry_to = target
-                    self._ring()
-                # Bounded: the thread may end of something nobody foresaw.
-                self._moved.wait(min(left, _LONGEST_PAUSE))
-
-    def _tell_moved(self) -> None:
-        if sys.is_finalizing():
-            return  # all other threads are frozen, one perhaps in the lines below
-        with self._moved:
-            self._moved.notify_all()
-        self._tell_waiters()
-
-    def _tell_waiters(self) -> None:
-        if not self._waiters:
-            return
-        passed = self.passed()
-        with self._moved:
-            ready = [call for target, call in self._waiters if target <= passed]
-            self._waiters = [waiter for waiter in self._waiters if waiter[0] > passed]
-        for call in ready:
-            try:
-                call()
-            except RuntimeError:  # its event loop was closed meanwhile
-                pass
+    def _keeps_to(self, target: int) -> bool:
+        if self._hurry_to < target:  # another thread's, set at the same time
+            self._hurry_to = target
+            self._ring()
+        # Asked again and again: the thread may end of something nobody foresaw.
+        return self._has_thread()

@@ -648,7 +648,7 @@ def test_waiting_is_forgotten_when_it_ends(emulator):
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(impatient())
-    assert client._flusher._waiters == []
+    assert not client._flusher.passage.is_awaited()
     emulator.clear_faults()
     assert client.close(10)
 

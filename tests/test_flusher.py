@@ -296,7 +296,7 @@ def test_notified_when_all_has_left() -> None:
     flusher = make(Recording())
     put(flusher, "a")
     left = threading.Event()
-    flusher.notify(flusher.hurry(), left.set)
+    flusher.passage.notify(flusher.hurry(), left.set)
 
     assert left.wait(10)
     flusher.finish()
