@@ -33,8 +33,8 @@ class OdpClient:
     Sends events to ODP from a bounded buffer, on a thread of its own.
 
     No method but `flush`, `close` and their async forms waits for anything, unless
-    ``overflow="block"`` or ``background=False`` asks for it; none but `configure` raises
-    after construction.
+    ``overflow="block"`` or ``background=False`` asks for it; after construction none
+    but `configure` raises.
 
     Args:
         api_key: ODP's public key; else ``ODP_API_KEY``, else the datafile's. Without
