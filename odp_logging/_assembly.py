@@ -27,11 +27,17 @@ def new_flusher(
         interval=config.flush_interval,
         background=config.background,
         shutdown_timeout=config.shutdown_timeout,
-        before_thread=_lifecycle.enter_process,
+        on_entering=_enter,
         reports=Reports(diagnostics, config.on_delivery, config.on_drop),
     )
     _lifecycle.register(flusher)
     return flusher
+
+
+def _enter(flusher: Flusher) -> None:
+    # Once more: a closed client is not held for the end of the process.
+    _lifecycle.register(flusher)
+    _lifecycle.enter_process()
 
 
 def _new_store(config: Config) -> Buffer:

@@ -56,8 +56,8 @@ class OdpClient:
         self._destination = self._config.destination()
         self._api_host = self._config.api_host
         self._flusher = self._new_flusher(self._destination)
-        self._earlier: list[Flusher] = []
-        self._past = Stats()
+        # One value: who reads it gets the one that belongs to the other.
+        self._history: tuple[tuple[Flusher, ...], Stats] = ((), Stats())
         if self._config.handle_sigterm:
             _lifecycle.handle_sigterm()
 
@@ -176,10 +176,10 @@ class OdpClient:
                 getattr(logged, "origin", None),
             )
             return
-        if flusher.store.put(logged) or hurry:
-            flusher.wake(due=True)
-        elif flusher.idle:
-            flusher.wake()
+        if flusher.store.put(logged):
+            flusher.wake(due=True, hurry=hurry)
+        elif flusher.idle or hurry:
+            flusher.wake(hurry=hurry)
         if self._destination is None:
             self._diagnostics.warn(
                 "unconfigured",
@@ -323,11 +323,11 @@ class OdpClient:
         if first:
             self._flusher.connect(new_transport(self._config, destination))
             return
-        old, self._flusher = self._flusher, self._new_flusher(destination)
-        self._forget_finished()
-        self._earlier.append(old)
+        old, new = self._flusher, self._new_flusher(destination)
+        self._history = _aged(self._history, old)
+        self._flusher = new  # after it is in the history: nobody misses it
         old.hurry()
-        old.release()
+        old.finish()
 
     @property
     def config(self) -> Config:
@@ -337,11 +337,11 @@ class OdpClient:
     @property
     def stats(self) -> Stats:
         """What became of every event so far."""
-        flushers = self._flushers()
-        total = replace(self._past, state=self._state())
-        for flusher in flushers:
+        current = self._flusher
+        earlier, total = self._history
+        for flusher in dict.fromkeys((*earlier, current)):
             total = plus(total, flusher)
-        return total
+        return replace(total, state=self._state())
 
     def _state(self) -> str:
         if not self._enabled:
@@ -366,25 +366,39 @@ class OdpClient:
     def _flushers(self) -> list[Flusher]:
         if self._pid != os.getpid():
             self._after_silent_fork()
-        return [*self._earlier, self._flusher]
+        current = self._flusher
+        return list(dict.fromkeys((*self._history[0], current)))
 
     def _new_flusher(self, destination: Destination | None) -> Flusher:
         flusher = new_flusher(self._config, destination, self._diagnostics)
         # Not an exit hook: _lifecycle drains what this lets go.
-        weakref.finalize(self, flusher.release).atexit = False
+        # Weakly held: the flusher's callbacks may hold whoever holds this client.
+        weakref.finalize(self, _release, weakref.ref(flusher)).atexit = False
         return flusher
 
-    def _forget_finished(self) -> None:
-        """Keep of earlier destinations, once all was delivered there, the counts."""
-        for flusher in [each for each in self._earlier if each.is_done()]:
-            self._past = plus(self._past, flusher)
-            self._earlier.remove(flusher)
-
     def _after_silent_fork(self) -> None:
-        # Where os.register_at_fork was not called: a fork made in C, as uWSGI's.
+        # Also where os.register_at_fork was not called: a fork made in C, as uWSGI's.
         self._pid = os.getpid()
+        self._history = (self._history[0], Stats())
         for flusher in self._flushers():
             flusher.after_fork_once()
+
+
+def _release(reference: weakref.ref[Flusher]) -> None:
+    flusher = reference()
+    if flusher is not None:
+        flusher.release()
+
+
+def _aged(
+    history: tuple[tuple[Flusher, ...], Stats], flusher: Flusher
+) -> tuple[tuple[Flusher, ...], Stats]:
+    """Return *history* with one more, of those that are done only the counts."""
+    earlier, past = history
+    for done in [each for each in earlier if each.is_done()]:
+        past = plus(past, done)
+        earlier = tuple(each for each in earlier if each is not done)
+    return (*earlier, flusher), past
 
 
 class _Waiting:

@@ -43,29 +43,39 @@ def read_datafile(datafile: Secret) -> Integration | None:
 
 
 def _content(sealed: Secret) -> Mapping[str, Any]:
-    datafile = sealed.reveal()
-    if isinstance(datafile, Mapping):
-        return datafile
-    if not isinstance(datafile, (str, bytes, os.PathLike)):
+    # Only the wrapped datafile is a local variable where something is raised.
+    if not isinstance(sealed.reveal(), (Mapping, str, bytes, os.PathLike)):
         raise ConfigurationError(
-            f"datafile=<{type(datafile).__name__}> cannot be used:"
+            f"datafile=<{type(sealed.reveal()).__name__}> cannot be used:"
             " give a path, the JSON text or the dict"
         )
-    try:
-        content = json.loads(_text(datafile))
-    except OSError as error:
+    parsed, problem = _parsed(sealed)
+    if problem:
         raise ConfigurationError(
-            f"datafile cannot be read ({error.strerror});"
+            f"datafile cannot be read ({problem});"
             " give a path, the JSON text or the dict"
-        ) from None
-    except ValueError:
-        content = None
-    if not isinstance(content, Mapping):
+        )
+    if parsed is None:
         raise ConfigurationError(
             "datafile is not the JSON of an Optimizely datafile; download it from"
             " https://cdn.optimizely.com/datafiles/<sdk_key>.json"
         )
+    content: Mapping[str, Any] = parsed.reveal()
     return content
+
+
+def _parsed(sealed: Secret) -> tuple[Secret | None, str]:
+    """Return the datafile as a mapping, wrapped, or why it cannot be read."""
+    datafile = sealed.reveal()
+    if isinstance(datafile, Mapping):
+        return sealed, ""
+    try:
+        content = json.loads(_text(datafile))
+    except OSError as error:
+        return None, error.strerror or type(error).__name__
+    except ValueError:
+        return None, ""
+    return (Secret(content) if isinstance(content, Mapping) else None), ""
 
 
 def _text(datafile: str | bytes | os.PathLike[str]) -> str | bytes:

@@ -22,7 +22,7 @@ from ._reports import Reports
 from .stores._base import Batch, Store
 from .transports._base import Transport
 
-_IDLE_WAIT = 300.0
+_IDLE_WAIT = 10.0
 _LONGEST_PAUSE = 1.0
 _DRAIN_BACKOFF = 1.0
 _HURRIED_BACKOFF = 0.25
@@ -53,7 +53,8 @@ class Flusher:
         background: Whether to have a thread.
         shutdown_timeout: Seconds the end of the process may wait for this flusher.
         reports: Told what became of each batch, outside all locks.
-        before_thread: Called before a thread starts, once per thread.
+        on_entering: Called when there is something to do for the first time, in this
+            process and after each `finish`.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Flusher:
         interval: float,
         background: bool = True,
         shutdown_timeout: float = 5.0,
-        before_thread: Callable[[], object] = lambda: None,
+        on_entering: Callable[[Flusher], object] = lambda flusher: None,
         reports: Reports | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -76,7 +77,7 @@ class Flusher:
         self._batch_size = batch_size
         self._interval = interval
         self._background = background
-        self._before_thread = before_thread
+        self._on_entering = on_entering
         self.reports = reports or Reports(Diagnostics())
         self._clock = clock
         self._reset()
@@ -95,26 +96,34 @@ class Flusher:
         self._worker = 0
         self._entered = False
         self._due = False
+        self._hurried = False
         self._ending = False
         self._again = False
         self._hurries = 0
         self._hurry_to = 0
         self._deadline: float | None = None
         self._not_before = 0.0
-        self._released = False
         self._late: Callable[[Flusher], object] | None = None
 
     # What others ask of it.
 
-    def wake(self, *, due: bool = False) -> None:
-        """Have the thread look at the store; start it if there is none."""
+    def wake(self, *, due: bool = False, hurry: bool = False) -> None:
+        """
+        Have the thread look at the store; start it if there is none.
+
+        Args:
+            due: A batch is full.
+            hurry: What was put is to be sent at once, full or not.
+        """
         if due:
             self._due = True
-        if self._transport is None:
-            return
+        if hurry:
+            self._hurried = True
         if not self._entered:
             self._entered = True
-            self._before_thread()
+            self._on_entering(self)
+        if self._transport is None:
+            return
         if self._late is None and self._background:
             self._rouse()
         elif self.is_mine():
@@ -127,11 +136,16 @@ class Flusher:
     def _rouse(self) -> None:
         # Before the look at the thread: one that ends says that it is idle, and only
         # then looks at the store for the last time.
+        rung = False
         self._be_busy()
-        if self._has_thread() or self._start():
-            self._ring()
-        else:
-            self.idle = True
+        try:
+            if self._has_thread() or self._start():
+                self._ring()
+                rung = True
+        finally:
+            # A signal handler may raise in between: then the next put rings.
+            if not rung:
+                self.idle = True
 
     def _be_busy(self) -> None:
         # At the end of the process every put has to wake us: nobody waits for a thread.
@@ -169,15 +183,23 @@ class Flusher:
 
     def finish(self) -> None:
         """Let the thread end once the store is empty; a later `wake` starts another."""
+        self._entered = False
         self._ending = True
         self._hurry_to = max(self._hurry_to, self.store.entered())
         if self._thread is not None:
             self._ring()
+        elif self.is_empty():
+            self._turn.run(self._close_transport)
 
     def release(self) -> None:
         """Finish, and be done with it: nobody will put anything any more."""
-        self._released = True
         self.finish()
+        if self._transport is None and self.give_up("unconfigured"):
+            self.reports.diagnostics.warn(
+                "unconfigured",
+                "a client was given up that never had a key, and its events with it;"
+                " set ODP_API_KEY",
+            )
 
     def is_mine(self) -> bool:
         """Whether this thread is in the middle of this flusher's or store's code."""
@@ -198,8 +220,8 @@ class Flusher:
         return self._transport is not None
 
     def is_done(self) -> bool:
-        """Whether it was released, and nothing and nobody is left in it."""
-        return self._released and self._thread is None and self.is_empty()
+        """Whether it was finished, and nothing and nobody is left in it."""
+        return self._ending and self._thread is None and self.is_empty()
 
     # The end of the process, see _lifecycle.
 
@@ -283,7 +305,7 @@ class Flusher:
             # The interpreter is ending, or this is a sub-interpreter that allows no
             # daemon threads: whoever drains will do the work.
             self._thread = None
-        return self._thread is not None
+        return self._has_thread()
 
     def _has_thread(self) -> bool:
         thread = self._thread
@@ -355,7 +377,10 @@ class Flusher:
         until = self._clock() + self._interval
         self._turn.run(self._prepare, -1)  # its imports take time: not after the wait
         while not (
-            self._due or self._deadline is not None or self.passage.is_awaited()
+            self._due
+            or self._hurried
+            or self._deadline is not None
+            or self.passage.is_awaited()
         ):
             left = until - self._clock()
             if left <= 0 or self._hurry_to > self.passage.passed():
@@ -415,6 +440,7 @@ class Flusher:
         # Until it is reported, nobody who waits is told that it has left.
         self.passage.begin()
         self._again = False
+        self._hurried = False  # before the take: a put after it says so itself
         self._prepare()
         with self.reports.foreign_code():  # before_send
             batch = self.store.take()
@@ -465,6 +491,10 @@ class Flusher:
                 self._wait(min(pause, deadline - self._clock()))
             elif self._transport is None:
                 return
+            elif not delivery.size:
+                # Another thread still reports what it sent.
+                soon = min(deadline, self._clock() + _DRAIN_BACKOFF)
+                self.passage.wait(target, soon, going_on=lambda: True)
 
     def _reach(self, target: int, deadline: float) -> bool:
         """Have all up to *target* sent, by the thread if there is one."""

@@ -24,8 +24,8 @@ class OdpHandler(logging.Handler):
     An event needs ``odp_action`` and, here or bound before, ``odp_identifiers``;
     ``odp_type``, ``odp_data``, ``odp_timestamp`` and ``odp_idempotence_id`` may come
     with them. A record without the tag costs a look-up or two and takes no lock.
-    Emitting raises nothing; unless ``background=False`` or ``overflow="block"`` asks for
-    it, it does no I/O and waits for nothing.
+    Emitting raises nothing and, unless ``background=False`` or ``overflow="block"``
+    asks for it, does no I/O and waits for nothing.
 
     structlog's event dict in ``record.msg`` and loguru's ``record.extra`` are read too.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import gc
 import threading
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -339,7 +341,7 @@ def test_many_changes_of_key_leave_nothing_behind(emulator):
 
         assert client.close()
         client.configure(KEY, api_host=emulator.url)
-        assert len(client._earlier) <= 2
+        assert len(client._history[0]) <= 2
         assert client.stats.delivered == 6
         assert client.stats.accepted == 6
 
@@ -706,3 +708,93 @@ def test_an_unusable_timestamp_is_the_time_of_the_call(client, emulator, logger)
     assert client.flush(5)
     assert abs(sent(emulator)[0]["data"]["ts"] - time.time()) < 60
     assert client.stats.adjusted == {"timestamp": 1}
+
+
+def test_a_hurried_event_does_not_wait_behind_a_request(emulator, logger):
+    """A record at flush_level, logged while a request is under way, follows at once."""
+    emulator.fault(latency=0.3, count=1)
+    client = make(emulator, flush_interval=60, flush_level="ERROR")
+    logger.addHandler(OdpHandler(client=client))
+    extra = {"odp_action": "a", "odp_identifiers": WHO}
+    logger.error("x", extra=extra)
+    limit = time.monotonic() + 10
+    while client.stats.state != "sending":
+        assert time.monotonic() < limit
+    logger.error("x", extra=extra)
+
+    assert emulator.wait_for(2, timeout=10)
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "bound", [{"max_queue_size": 5}, {"max_queue_bytes": 20_000}], ids=str
+)
+def test_blocking_makes_the_flusher_send(emulator, bound):
+    """A put that waits for room has somebody make it, long before flush_interval."""
+    client = make(
+        emulator, overflow="block", block_timeout=10, flush_interval=60, **bound
+    )
+    for _ in range(40):
+        client.send_odp_event("viewed", WHO, data={"text": "x" * 1000})
+
+    assert client.close(10)
+    assert client.stats.dropped == {}
+    assert len(sent(emulator)) == 40
+
+
+def test_a_closed_client_is_freed(emulator):
+    """An owner whose method is a callback of its client goes when both are let go."""
+
+    class Owner:
+        def __init__(self) -> None:
+            self.client = make(emulator, on_delivery=self.delivered)
+
+        def delivered(self, events: object) -> None:
+            pass
+
+    owner = Owner()
+    owner.client.send_odp_event("viewed", WHO)
+    assert owner.client.close(5)
+    limit = time.monotonic() + 5
+    while owner.client._flusher._thread is not None:
+        assert time.monotonic() < limit
+    left = weakref.ref(owner)
+    del owner
+    make(emulator).close()  # the next to register has the finished one forgotten
+    gc.collect()
+
+    assert left() is None
+
+
+def test_a_closed_client_is_drained_at_exit_all_the_same(emulator):
+    """An event put after close() is known to the end of the process again."""
+    client = make(emulator, flush_interval=60)
+    client.send_odp_event("viewed", WHO)
+    assert client.close(5)
+    make(emulator).close()
+    client.send_odp_event("viewed", WHO)
+
+    assert flush(5)
+    assert len(sent(emulator)) == 2
+    client.close()
+
+
+def test_a_client_that_never_had_a_key_says_what_it_lost(caplog):
+    """Dropping an unconfigured client with events in it is said."""
+    client = OdpClient(handle_sigterm=False)
+    client.send_odp_event("viewed", WHO)
+    del client
+    gc.collect()
+
+    assert any("never had a key" in line for line in said(caplog)) or any(
+        "ODP_API_KEY is not set" in line for line in said(caplog)
+    )
+
+
+def test_without_background_close_closes_the_connection(emulator):
+    """A client without a thread lets go of its connection when it is closed."""
+    client = make(emulator, background=False)
+    client.send_odp_event("viewed", WHO)
+    assert client.close(5)
+
+    assert client._flusher._transport._inner._session is None

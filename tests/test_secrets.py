@@ -88,6 +88,9 @@ def test_secrets_and_configs_are_not_pickled(thing):
         {"api_key": f"{SECRET}\n"},
         {"api_key": f"${{NO_SUCH}}{SECRET}"},
         {"datafile": DATAFILE, "timeout": -1},
+        {"datafile": '{"publicKey": "' + SECRET + '", broken'},
+        {"datafile": f'["{SECRET}"]'.encode()},
+        {"datafile": [SECRET]},
         {
             "datafile": {
                 "integrations": [

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Literal
 
 from .._delivery import Delivery
@@ -22,6 +23,7 @@ _LOOK_EVERY = 64
 _SMALL = 4096
 _SHOWN = 1000
 _LISTEN = 0.05
+_NEVER = object()
 
 
 class Buffer:
@@ -67,6 +69,9 @@ class Buffer:
         self._drop_oldest = overflow == "drop_oldest"
         self._block_timeout = block_timeout if overflow == "block" else None
         self._keep_dropped = keep_dropped
+        # A small buffer is not to be full before anybody sends.
+        self._due_size = min(batch_size, max(1, max_size // 2))
+        self._due_bytes = min(batch_bytes, max(1, max_bytes // 2))
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -81,6 +86,7 @@ class Buffer:
         self._lost: deque[tuple[Any, str]] = deque()
         self._lost_bytes = 0
         self._bytes = 0
+        self._unfinished = False
         self._entered = 0
         self._accepted = 0
         self._delivered = 0
@@ -117,7 +123,7 @@ class Buffer:
                 self._incoming.append(logged)
                 return False
             if placed or last:
-                return len(self._ready) >= self._batch_size
+                return self._is_due()
             with self._room:
                 # Short: what freed the room may have said so before we listened.
                 self._room.wait(min(deadline - time.monotonic(), _LISTEN))
@@ -126,50 +132,82 @@ class Buffer:
         self._sort_in()
         if not last and logged.size <= self._max_bytes and not self._fits(logged.size):
             return False
-        self._accepted += 1
-        self._enter(logged)
+        self._incoming.append(logged)
+        self._sort_in()
         return True
+
+    def _fits(self, size: int) -> bool:
+        return self._here() < self._max_size and self._bytes + size <= self._max_bytes
+
+    def _here(self) -> int:
+        return len(self._ready) + len(self._building) + len(self._held)
 
     # Under the lock.
 
     def _sort_in(self) -> bool:
-        """Move what came in to its place within the bounds; say if a batch is due."""
-        for _ in range(len(self._incoming)):
-            self._accepted += 1
-            self._enter(self._incoming.popleft())
+        """Take in what came, within the bounds; say if enough is there to be sent."""
+        self._mend()
+        self._unfinished = True
+        came = len(self._incoming)
+        # One step in C: an exception of a signal handler cannot come in between.
+        self._ready.extend(islice(iter(self._incoming.popleft, _NEVER), came))
+        self._accepted += came
+        self._entered += came
+        sizes = [logged.size for logged in islice(reversed(self._ready), came)]
+        self._bytes += sum(sizes)
+        if sizes and max(sizes) > self._max_bytes:
+            self._drop_giants()
+        while self._ready and (
+            self._bytes > self._max_bytes or self._here() > self._max_size
+        ):
+            self._make_room()
         self._look_at = self._next_look()
-        return len(self._ready) >= self._batch_size or self._bytes >= self._batch_bytes
+        self._unfinished = False
+        return self._is_due()
 
-    def _enter(self, logged: Any) -> None:
-        size = logged.size
-        if size > self._max_bytes:
+    def _is_due(self) -> bool:
+        return len(self._ready) >= self._due_size or self._bytes >= self._due_bytes
+
+    def _make_room(self) -> None:
+        if self._drop_oldest:
+            gone = self._ready.popleft()
+        else:
+            gone = self._ready.pop()
+            self._entered -= 1
+        self._bytes -= gone.size
+        self._drop(gone, "overflow")
+
+    def _drop_giants(self) -> None:
+        """Drop what alone is larger than the whole buffer, and nothing else for it."""
+        kept: deque[Any] = deque()
+        for logged in self._ready:
+            if logged.size <= self._max_bytes:
+                kept.append(logged)
+                continue
+            self._bytes -= logged.size
+            self._entered -= 1
             self._drop(logged, "too_large")
-            return
-        while not self._fits(size):
-            if not self._drop_oldest or not self._ready:
-                self._drop(logged, "overflow")
-                return
-            oldest = self._ready.popleft()
-            self._bytes -= oldest.size
-            self._drop(oldest, "overflow")
-        self._ready.append(logged)
-        self._bytes += size
-        self._entered += 1
+        self._ready = kept
 
-    def _fits(self, size: int) -> bool:
-        here = len(self._ready) + len(self._building) + len(self._held)
-        return here < self._max_size and self._bytes + size <= self._max_bytes
+    def _mend(self) -> None:
+        """Count again if an exception of a signal handler cut off who counted last."""
+        if not self._unfinished:
+            return
+        self._unfinished = False
+        waiting = [*self._ready, *self._building]
+        self._bytes = sum([each.size for each in (*waiting, *self._held)])
+        gone = sum(self._rejected.values()) + sum(self._dropped.values())
+        self._accepted = self._delivered + gone + len(waiting) + len(self._held)
 
     def _next_look(self) -> int:
         """How many may come in before the books must be looked at again."""
-        here = len(self._ready) + len(self._building) + len(self._held)
         look = min(
             _LOOK_EVERY,
-            self._max_size - here + 1,
+            self._max_size - self._here() + 1,
             (self._max_bytes - self._bytes) // _SMALL + 1,
         )
-        to_batch = self._batch_size - len(self._ready)
-        bytes_to_batch = self._batch_bytes - self._bytes
+        to_batch = self._due_size - len(self._ready)
+        bytes_to_batch = self._due_bytes - self._bytes
         if to_batch > 0 and bytes_to_batch > 0:
             look = min(look, to_batch, bytes_to_batch // _SMALL + 1)
         return max(1, look)
@@ -254,6 +292,7 @@ class Buffer:
             if batch is not self._current:
                 return  # given up meanwhile, and counted then
             self._current = None
+            self._unfinished = True
             settled = self._held[: len(batch.events)]
             pending = set(delivery.pending)
             still = []
@@ -270,6 +309,7 @@ class Buffer:
             self._held[: len(settled)] = still
             self._retried += delivery.resent
             self._look_at = self._next_look()
+            self._unfinished = False
         self._tell_waiting()
 
     def _tell_waiting(self) -> None:
@@ -356,6 +396,7 @@ class Buffer:
             return self._counts()
 
     def _counts(self) -> Counts:
+        self._mend()
         incoming = len(self._incoming)
         return Counts(
             accepted=self._accepted + incoming,

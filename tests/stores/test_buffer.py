@@ -347,3 +347,33 @@ def test_an_interrupted_take_loses_nothing():
     interrupt[:] = [False]
     assert numbers(store.take().events) == [0, 1, 2, 3, 4]
     assert balanced(store)
+
+
+def test_the_books_are_mended_after_an_interruption():
+    """Where an exception cut off who kept the books, they are right again at once."""
+    store = make(max_size=5)
+    raising = [True]
+
+    class Interrupted:
+        """Raises when its size is asked for within the books, once."""
+
+        data = {"n": 9}
+
+        @property
+        def size(self) -> int:
+            if raising and store.is_mine():
+                raising.clear()
+                raise KeyboardInterrupt
+            return 100
+
+    for number in range(5):
+        store.put(event(number))
+    with pytest.raises(KeyboardInterrupt):
+        store.put(Interrupted())
+
+    assert balanced(store)
+    store.put(event(6))
+    assert balanced(store)
+    assert store.counts().accepted == 7
+    assert store.give_up("exit") == 5
+    assert store.counts().queue_bytes == 0
