@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,10 @@ from odp_logging import OdpClient, clear_data, clear_identifiers
 from odp_logging.emulator import Emulator
 
 KEY = "test-key-that-nobody-may-see"
+
+# Where a shell started us in the background, Ctrl-C is ignored, by our children too.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
