@@ -13,7 +13,9 @@ class TimeLimit(Exception):
 
 
 def out_of_time(*ignored: object) -> None:
+    global armed
     if armed:
+        armed = False
         raise TimeLimit
 
 
@@ -28,15 +30,12 @@ end = time.monotonic() + 1
 while time.monotonic() < end:
     try:
         armed = True
-        # Again and again: what is raised within emit() is not passed on.
-        signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.001), 0.001)
-        while True:
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.001))
+        while armed:  # what is raised within emit() is not passed on
             number += 1
             shop.sell(number)
     except TimeLimit:
         pass
-    finally:
-        armed = False
 signal.setitimer(signal.ITIMER_REAL, 0)
 assert handler.client.flush(30)
 for number in range(10):
