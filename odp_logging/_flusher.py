@@ -299,17 +299,23 @@ class Flusher:
         self._thread = threading.Thread(
             target=self._run, name="odp-logging", daemon=True
         )
+        started = False
         try:
             self._thread.start()
+            started = True
         except RuntimeError:
             # The interpreter is ending, or this is a sub-interpreter that allows no
             # daemon threads: whoever drains will do the work.
-            self._thread = None
-        return self._has_thread()
+            pass
+        finally:
+            if not started:  # or a signal handler raised: the next put starts another
+                self._thread = None
+        return started
 
     def _has_thread(self) -> bool:
-        thread = self._thread
-        return thread is not None and thread.is_alive()
+        # Not is_alive(): where a signal handler raises in the middle of it, CPython to
+        # 3.12 takes a living thread for dead (bpo-45274). `_run` takes itself back.
+        return self._thread is not None
 
     def _ring(self) -> None:
         # A raw lock as a semaphore: safe within a signal handler, unlike Event.set.
@@ -323,7 +329,7 @@ class Flusher:
 
     def _run(self) -> None:
         self._worker = threading.get_ident()
-        mine = self._thread
+        mine = threading.current_thread()
         try:
             while self._thread is mine and self._survive():
                 pass

@@ -26,14 +26,21 @@ chance = random.Random(7)
 number = 100
 shop.sell(99)
 assert handler.client.flush(10)  # the thread runs: Python's own start is no target
+
+
+def sell_until_time_is_out() -> None:
+    global armed, number
+    armed = True
+    signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.001))
+    while armed:  # what is raised within emit() is not passed on
+        number += 1
+        shop.sell(number)
+
+
 end = time.monotonic() + 1
 while time.monotonic() < end:
     try:
-        armed = True
-        signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.001))
-        while armed:  # what is raised within emit() is not passed on
-            number += 1
-            shop.sell(number)
+        sell_until_time_is_out()
     except TimeLimit:
         pass
 signal.setitimer(signal.ITIMER_REAL, 0)
