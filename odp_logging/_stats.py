@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ._flusher import Flusher
+from .stores._base import Counts
 
 
 @dataclass(frozen=True, slots=True)
-class Stats:
+class Stats(Counts):
     """
     What became of every event of a client, read at one moment.
 
@@ -34,14 +35,6 @@ class Stats:
             ``unconfigured`` (no key yet) or ``disabled``.
     """
 
-    accepted: int = 0
-    delivered: int = 0
-    rejected: Mapping[str, int] = field(default_factory=dict)
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    pending: int = 0
-    queue_bytes: int = 0
-    retried: int = 0
-    adjusted: Mapping[str, int] = field(default_factory=dict)
     requests: int = 0
     batches: int = 0
     last_error: str | None = None
