@@ -87,6 +87,10 @@ class Http:
 
     def after_fork(self) -> None:
         """Forget the parent's connection without a word on it."""
+        if self._session is not None:
+            from ._session import forget_in_child
+
+            forget_in_child(self._session)
         self._session = None
 
     def _ready(self) -> requests.Session:

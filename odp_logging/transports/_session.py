@@ -23,6 +23,9 @@ from ._wire import Wire
 
 _TLS_RECORD = 16 * 1024
 
+_inherited: list[Any] = []
+"""The parent's connections, which a forked child must not even let go of."""
+
 
 def open_session(wire: Wire, *, direct: bool = False) -> requests.Session:
     """
@@ -54,6 +57,24 @@ class _Session(requests.Session):
         # Even with allow_redirects=False, requests reads, and unpacks, all of the
         # answer to prepare a request to that target.
         return None
+
+
+def forget_in_child(session: requests.Session) -> None:
+    """
+    Make a session that a fork has copied harmless; the parent's connection stays open.
+
+    urllib3 empties each pool at the end of the process, and waits for the lock of its
+    queue: at the fork a thread may have held it that the child does not have.
+    """
+    for adapter in session.adapters.values():
+        if not isinstance(adapter, HTTPAdapter):
+            continue
+        managers = [adapter.poolmanager, *adapter.proxy_manager.values()]
+        for manager in managers:
+            for pool in list(getattr(manager.pools, "_container", {}).values()):
+                if pool.pool is not None:
+                    _inherited.extend(filter(None, pool.pool.queue))
+                    type(pool.pool).__init__(pool.pool, pool.pool.maxsize)
 
 
 class _Adapter(HTTPAdapter):

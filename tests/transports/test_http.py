@@ -13,6 +13,7 @@ import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from odp_logging._event import VERSION
 from odp_logging.emulator import Emulator
 from odp_logging.transports._http import Http, _root
 from odp_logging.transports._retry import Retry
+from odp_logging.transports._session import _inherited
 
 from .conftest import (
     ACCEPTED,
@@ -726,16 +728,33 @@ def test_after_a_fork_the_connection_is_forgotten_not_closed(
     server = peer(always(reply()))
     transport = http(server.url)
     transport.send(a_batch())
-    parents = transport._session
-    assert parents is not None
-
     transport.after_fork()
 
     assert transport.send(a_batch()) == ACCEPTED
     assert server.accepts == 2
-    assert parents.post(server.url, data=b"", timeout=5).status_code == 202
-    assert server.accepts == 2
+    parents = _inherited.pop()
+    assert parents.sock is not None
     parents.close()
+
+
+def test_a_child_does_not_wait_for_a_lock_of_the_parents(
+    http: NewHttp, peer: NewPeer
+) -> None:
+    """Where a thread held the pool at the fork, its end does not hang in the child."""
+    server = peer(always(reply()))
+    transport = http(server.url)
+    transport.send(a_batch())
+    session = transport._session
+    assert session is not None
+    manager: Any = session.get_adapter(server.url)
+    (pool,) = manager.poolmanager.pools._container.values()
+    assert pool.pool.mutex.acquire(timeout=5)
+
+    transport.after_fork()
+
+    assert pool.pool.mutex.acquire(timeout=5)
+    pool.pool.mutex.release()
+    _inherited.pop().close()
 
 
 # The key.
