@@ -315,6 +315,9 @@ def _install() -> None:
             hook(_before_threads_end)
         except RuntimeError:  # the interpreter is ending already
             pass
+    # Twice: Ctrl-C may come between its call and its first `try`. Then the second one,
+    # which otherwise finds nothing left to do, delivers or declares.
+    atexit.register(_at_exit)
     atexit.register(_at_exit)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(

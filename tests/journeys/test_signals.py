@@ -128,6 +128,15 @@ def test_impatience(python: Python, odp: Emulator) -> None:
     assert ended.err.count("exiting with 3 undelivered events") == 1
 
 
+def test_interrupted(python: Python, refusing: str) -> None:
+    """Ctrl-C as the last drain begins leaves no loss undeclared."""
+    ended = python.run("interrupted.py", refusing)
+
+    assert ended.status == 0
+    assert "KeyboardInterrupt" in ended.err
+    assert ended.err.count("exiting with 3 undelivered events") == 1
+
+
 def test_sigterm_at_the_end(python: Python, odp: Emulator) -> None:
     """SIGTERM while a process ends kills it, after its loss was declared once."""
     odp.fault(latency=60)
