@@ -2,27 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from . import _lifecycle
 from ._config import Config, Destination
 from ._diagnostics import Diagnostics
+from ._event import OdpEvent
 from ._flusher import Flusher
 from ._mapping import build
 from ._reports import Reports
+from .stores._base import Shelter, Store
 from .stores._buffer import Buffer, Overflow
 from .transports._base import Transport
+from .transports._fallback import Fallback
 from .transports._http import Http
 from .transports._retry import Retry
+
+if TYPE_CHECKING:
+    from .stores._spool import Spool
 
 
 def new_flusher(
     config: Config, destination: Destination | None, diagnostics: Diagnostics
 ) -> Flusher:
-    """Return a flusher to *destination*, registered for the end of the process."""
-    flusher = Flusher(
-        _new_store(config),
-        new_transport(config, destination) if destination else None,
+    """
+    Return a flusher to *destination*, registered for the end of the process.
+
+    With a spool, the one it has `beyond` moves on what is on disk.
+    """
+    spool = _new_spool(config, destination, diagnostics)
+    flusher = _flusher(config, _new_buffer(config, spool), diagnostics)
+    _lifecycle.register(flusher)
+    if spool is not None:
+        flusher.beyond = _flusher(config, spool, diagnostics)
+        _lifecycle.register(flusher.beyond)
+    if destination is not None:
+        connect(flusher, config, destination)
+    return flusher
+
+
+def connect(flusher: Flusher, config: Config, destination: Destination) -> None:
+    """Have *flusher*, which had no destination, send to *destination*."""
+    http = _retried_http(config, destination)
+    beyond = flusher.beyond
+    if beyond is None:
+        flusher.connect(http)
+        return
+    spool: Any = beyond.store
+    spool.belong_to(destination.account)
+    beyond.connect(_retried_http(config, destination))
+    flusher.connect(
+        Fallback(http, spool, is_pressed=flusher.store.is_pressed, on_kept=beyond.wake)
+    )
+    # What earlier processes left need not wait for an event of this one.
+    if config.background and config.enabled and spool.has_leftovers():
+        beyond.wake()
+
+
+def _flusher(config: Config, store: Store, diagnostics: Diagnostics) -> Flusher:
+    return Flusher(
+        store,
+        None,
         batch_size=config.max_batch_size,
         interval=config.flush_interval,
         background=config.background,
@@ -30,23 +72,18 @@ def new_flusher(
         on_entering=_enter,
         reports=Reports(diagnostics, config.on_delivery, config.on_drop),
     )
-    _lifecycle.register(flusher)
-    return flusher
 
 
 def _enter(flusher: Flusher) -> None:
     # Once more: a closed client is not held for the end of the process.
     _lifecycle.register(flusher)
     _lifecycle.enter_process()
+    if flusher.beyond is not None:
+        flusher.beyond.wake()
 
 
-def _new_store(config: Config) -> Buffer:
-    show = partial(
-        build,
-        default_identifiers=config.default_identifiers,
-        default_data=config.default_data,
-        redact=config.redact,
-    )
+def _new_buffer(config: Config, shelter: Shelter | None) -> Buffer:
+    show = _builder(config)
     # Without a thread, nobody makes room while a put waits for it.
     waits = config.overflow == "block" and config.background
     return Buffer(
@@ -59,6 +96,37 @@ def _new_store(config: Config) -> Buffer:
         overflow=config.overflow if waits else _without_waiting(config.overflow),
         block_timeout=config.block_timeout,
         keep_dropped=config.on_drop is not None,
+        shelter=shelter,
+    )
+
+
+def _new_spool(
+    config: Config, destination: Destination | None, diagnostics: Diagnostics
+) -> Spool | None:
+    if config.spool is None:
+        return None
+    # Imported here: SQLite and file locks are for those who use them.
+    from .stores._directory import UNKNOWN
+    from .stores._spool import Spool
+
+    return Spool(
+        config.spool,
+        account=destination.account if destination else UNKNOWN,
+        build=partial(_builder(config), before_send=config.before_send),
+        batch_size=config.max_batch_size,
+        batch_bytes=config.max_batch_bytes,
+        max_bytes=config.spool_max_bytes,
+        keep_dropped=config.on_drop is not None,
+        warn=diagnostics.warn,
+    )
+
+
+def _builder(config: Config) -> Callable[..., OdpEvent | None]:
+    return partial(
+        build,
+        default_identifiers=config.default_identifiers,
+        default_data=config.default_data,
+        redact=config.redact,
     )
 
 
@@ -66,8 +134,7 @@ def _without_waiting(overflow: Overflow) -> Overflow:
     return "drop_newest" if overflow == "block" else overflow
 
 
-def new_transport(config: Config, destination: Destination) -> Transport:
-    """Return what sends to *destination*."""
+def _retried_http(config: Config, destination: Destination) -> Transport:
     http = Http(
         destination.api_host,
         destination.api_key,

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import _lifecycle
-from ._assembly import new_flusher, new_transport
+from ._assembly import connect, new_flusher
 from ._config import Config, Destination, load, sealed
 from ._context import bound
 from ._diagnostics import Diagnostics
@@ -52,6 +52,7 @@ class OdpClient:
         self._config = load(settings, warn=self._diagnostics.warn)
         self._redact = self._config.redact
         self._enabled = self._config.enabled
+        self._crash_proof = self._config.durability == "crash"
         self._pid = os.getpid()
         self._destination = self._config.destination()
         self._api_host = self._config.api_host
@@ -168,7 +169,8 @@ class OdpClient:
         if self._pid != os.getpid():
             self._after_silent_fork()
         flusher = self._flusher
-        if flusher.reports.is_mine():
+        beyond = flusher.beyond
+        if flusher.reports.is_mine() or (beyond and beyond.reports.is_mine()):
             # An event for each event would never end.
             self._refuse(
                 "in_callback",
@@ -176,7 +178,15 @@ class OdpClient:
                 getattr(logged, "origin", None),
             )
             return
-        if flusher.store.put(logged):
+        if self._crash_proof and beyond is not None:
+            due = beyond.store.try_put(logged)
+            if due is not None:
+                flusher = beyond
+            else:
+                due = flusher.store.put(logged)
+        else:
+            due = flusher.store.put(logged)
+        if due:
             flusher.wake(due=True, hurry=hurry)
         elif flusher.idle or hurry:
             flusher.wake(hurry=hurry)
@@ -223,7 +233,9 @@ class OdpClient:
 
     def is_sending(self) -> bool:
         """Whether this thread is at work for this client right now."""
-        return self._flusher.is_sending()
+        flusher = self._flusher
+        beyond = flusher.beyond
+        return flusher.is_sending() or bool(beyond and beyond.is_sending())
 
     def close(self, timeout: float | None = None) -> bool:
         """
@@ -321,13 +333,15 @@ class OdpClient:
             return
         first, self._destination = self._destination is None, destination
         if first:
-            self._flusher.connect(new_transport(self._config, destination))
+            connect(self._flusher, self._config, destination)
             return
         old, new = self._flusher, self._new_flusher(destination)
         self._history = _aged(self._history, old)
         self._flusher = new  # after it is in the history: nobody misses it
-        old.hurry()
-        old.finish()
+        for each in (old, old.beyond):
+            if each is not None:
+                each.hurry()
+                each.finish()
 
     @property
     def config(self) -> Config:
@@ -341,13 +355,18 @@ class OdpClient:
         earlier, total = self._history
         for flusher in dict.fromkeys((*earlier, current)):
             total = plus(total, flusher)
-        return replace(total, state=self._state())
+        # What is on its way from memory to disk is in both for a moment.
+        pending = total.pending + total.moved
+        return replace(total, pending=pending, moved=0, state=self._state())
 
     def _state(self) -> str:
         if not self._enabled:
             return "disabled"
         if self._destination is None:
             return "unconfigured"
+        beyond = self._flusher.beyond
+        if beyond is not None and beyond.progress.state != "idle":
+            return beyond.progress.state
         return self._flusher.progress.state
 
     def __repr__(self) -> str:
@@ -367,13 +386,19 @@ class OdpClient:
         if self._pid != os.getpid():
             self._after_silent_fork()
         current = self._flusher
-        return list(dict.fromkeys((*self._history[0], current)))
+        found: list[Flusher] = []
+        for flusher in dict.fromkeys((*self._history[0], current)):
+            # In this order: what the first leaves in the spool, the second sends.
+            found += [flusher, flusher.beyond] if flusher.beyond else [flusher]
+        return found
 
     def _new_flusher(self, destination: Destination | None) -> Flusher:
         flusher = new_flusher(self._config, destination, self._diagnostics)
         # Not an exit hook: _lifecycle drains what this lets go.
         # Weakly held: the flusher's callbacks may hold whoever holds this client.
-        weakref.finalize(self, _release, weakref.ref(flusher)).atexit = False
+        for each in (flusher, flusher.beyond):
+            if each is not None:
+                weakref.finalize(self, _release, weakref.ref(each)).atexit = False
         return flusher
 
     def _after_silent_fork(self) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -64,6 +66,12 @@ class Destination:
     api_host: str
 
     @property
+    def account(self) -> str:
+        """Tells destinations apart in file names, without naming the key."""
+        both = f"{self.api_host}\0{self.api_key.reveal()}"
+        return hashlib.sha256(both.encode()).hexdigest()[:10]
+
+    @property
     def is_loopback(self) -> bool:
         """Whether the host is this machine."""
         return readers.is_loopback(urlsplit(self.api_host).hostname or "")
@@ -103,6 +111,11 @@ class Config:
     redact: frozenset[str] = _setting(frozenset(), readers.names)
     on_delivery: Callable[..., Any] | None = _setting(None, readers.function)
     on_drop: Callable[..., Any] | None = _setting(None, readers.function)
+    spool: Path | None = _setting(None, readers.path)
+    durability: Literal["exit", "crash"] = _setting(
+        "exit", readers.one_of("exit", "crash")
+    )
+    spool_max_bytes: int = _setting(256 * 1024 * 1024, readers.whole(1))
     background: bool = _setting(True, readers.yes_or_no)
     enabled: bool = _setting(True, readers.yes_or_no)
 
@@ -164,6 +177,7 @@ def load(
             warn(f"environment:{variable}", f"{error}; the default is used")
     _add_datafile(values, in_keywords="datafile" in settings, warn=warn)
     _check_region(values, warn)
+    _check_durability(values)
     absent = [name for name, value in values.items() if value is None]
     for name in absent:
         del values[name]
@@ -264,6 +278,13 @@ def _add_datafile(
         values["api_key"] = key
     if values["api_key"] == key and values.get("api_host") is None:
         values["api_host"] = host
+
+
+def _check_durability(values: Mapping[str, Any]) -> None:
+    if values.get("durability") == "crash" and values.get("spool") is None:
+        raise ConfigurationError(
+            'durability="crash" needs a directory to write to; pass spool=DIR as well'
+        )
 
 
 def _check_region(

@@ -32,12 +32,13 @@ class Delivery:
     """
     What became of a batch of *size* events.
 
-    A position that is neither rejected nor pending was accepted.
+    A position that is neither rejected, pending nor spooled was accepted.
 
     Args:
         size: Events in the batch.
         rejected: Why an event was refused for good, by position.
         pending: Positions of events still to be sent.
+        spooled: Positions of events that rest in the spool now, to be sent from there.
         in_doubt: Those of the pending that were sent and never answered.
         cause: Why events are pending; None if none are.
         message: One line on the cause, for people; holds no key and no value.
@@ -50,6 +51,7 @@ class Delivery:
     size: int
     rejected: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
     pending: tuple[int, ...] = ()
+    spooled: tuple[int, ...] = ()
     in_doubt: frozenset[int] = frozenset()
     cause: Cause | None = None
     message: str = ""
@@ -84,7 +86,7 @@ class Delivery:
     @property
     def accepted(self) -> tuple[int, ...]:
         """Positions of the events ODP took."""
-        open_positions = set(self.pending)
+        open_positions = {*self.pending, *self.spooled}
         return tuple(
             position
             for position in range(self.size)

@@ -145,6 +145,33 @@ class OdpEvent:
         raise TypeError("an OdpEvent is not pickled: it names people; use to_dict()")
 
 
+def restored(json: bytes) -> OdpEvent:
+    """
+    Return the event that *json* is, byte for byte: one that was made before.
+
+    Raises:
+        ValueError: It is none.
+    """
+    body = _json.loads(json)
+    if not isinstance(body, dict) or sorted(body) != sorted(_PARTS):
+        raise ValueError("not an event")
+    shapes = {"type": str, "action": str, "identifiers": dict, "data": dict}
+    if not all(isinstance(body[name], kind) for name, kind in shapes.items()):
+        raise ValueError("not an event")
+    event = object.__new__(OdpEvent)
+    put = object.__setattr__
+    put(event, "type", body["type"])
+    put(event, "action", body["action"])
+    put(event, "identifiers", MappingProxyType(body["identifiers"]))
+    put(event, "data", MappingProxyType(body["data"]))
+    put(event, "json", json)
+    put(event, "adjusted", _EMPTY)
+    return event
+
+
+_PARTS = ("type", "action", "identifiers", "data")
+
+
 def canonical_identifiers(
     identifiers: Any, notes: dict[str, int] | None = None
 ) -> dict[str, str]:

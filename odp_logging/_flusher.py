@@ -55,6 +55,7 @@ class Flusher:
         reports: Told what became of each batch, outside all locks.
         on_entering: Called when there is something to do for the first time, in this
             process and after each `finish`.
+        beyond: Moves on what this one's transport left in a spool.
     """
 
     def __init__(
@@ -68,11 +69,13 @@ class Flusher:
         shutdown_timeout: float = 5.0,
         on_entering: Callable[[Flusher], object] = lambda flusher: None,
         reports: Reports | None = None,
+        beyond: Flusher | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
         self.passage = Passage(store, clock)
         self.shutdown_timeout = shutdown_timeout
+        self.beyond = beyond
         self._transport = transport
         self._batch_size = batch_size
         self._interval = interval
@@ -215,13 +218,17 @@ class Flusher:
         """Whether no event is waiting here."""
         return self.store.passed() >= self.store.entered()
 
+    def _has_work(self) -> bool:
+        return not self.is_empty() or (not self._ending and self.store.has_more())
+
     def has_destination(self) -> bool:
         """Whether it knows where to send."""
         return self._transport is not None
 
     def is_done(self) -> bool:
         """Whether it was finished, and nothing and nobody is left in it."""
-        return self._ending and self._thread is None and self.is_empty()
+        done = self._ending and self._thread is None and self.is_empty()
+        return done and (self.beyond is None or self.beyond.is_done())
 
     # The end of the process, see _lifecycle.
 
@@ -235,6 +242,7 @@ class Flusher:
         mine = self.is_mine()
         if not mine:
             self._reach(self.store.entered(), deadline)
+            self._send_leftovers(deadline)
         self._deadline = None
         if self._late is not None:
             self.idle = True
@@ -243,12 +251,28 @@ class Flusher:
             self._rouse()
         return self.is_empty()
 
+    def _send_leftovers(self, deadline: float) -> None:
+        """Send what others left here as well, as long as that goes well."""
+        failing = self.progress.state in ("retrying", "misconfigured")
+        idle = 0
+        while not failing and idle < 2 and self._clock() < deadline:
+            if self._transport is None or not self.store.has_more():
+                return
+            delivery = self.step(deadline)
+            failing = bool(delivery.pending)
+            idle = 0 if delivery.size else idle + 1
+
     def give_up(self, reason: str) -> int:
         """Drop what is left, and tell those who want to know; return how many."""
-        count = self.store.give_up(reason)
+        with self.reports.foreign_code():  # before_send
+            count = self.store.give_up(reason)
         self.reports.tell_drops(self.store, seconds=_TO_TELL)
         self.passage.give_up()
         return count
+
+    def spooled(self) -> int:
+        """Return how many events rest on disk, for this process or the next."""
+        return self.store.counts().spooled
 
     def go_synchronous(self, drain: Callable[[Flusher], object]) -> None:
         """From now on call *drain* where a thread would have been woken."""
@@ -262,12 +286,14 @@ class Flusher:
         The child would inherit a half-imported module, locked by a thread that it does
         not have, and wait for ever when it imports the same.
         """
+        self.store.before_fork(deadline)
         if not self._loading.mine():
             self._loading.acquire(max(0.0, deadline - time.monotonic()))
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
         self._loading.release()
+        self.store.after_fork_in_parent()
 
     def after_fork_once(self) -> None:
         """Start afresh unless the fork hook has done so in this process."""
@@ -356,7 +382,7 @@ class Flusher:
 
     def _go_on(self) -> bool:
         """Wait for a batch and send it; return False at the thread's end."""
-        if self.is_empty():
+        if not self._has_work():
             self.progress.state = "idle"
             if self._ending:
                 self._turn.run(self._close_transport, -1)
@@ -367,9 +393,9 @@ class Flusher:
                 self._wait(_IDLE_WAIT)
             self._be_busy()
             self._again = False
-            if self.is_empty():
+            if not self._has_work():
                 return True
-        if not self._again:
+        if not self._again and not self.is_empty():
             self._ripen()
         hurries = self._hurries
         delivery = self.step()
@@ -396,6 +422,7 @@ class Flusher:
     def _close_transport(self) -> None:
         if self._transport is not None:
             self._transport.close()
+        self.store.close()
 
     def _prepare(self) -> None:
         if self._transport is not None:
@@ -416,7 +443,7 @@ class Flusher:
                 backoff = min(backoff, _HURRIED_BACKOFF)
             until = start + max(backoff, delivery.retry_after)
             left = until - self._clock()
-            if left <= 0 or self.is_empty():
+            if left <= 0 or not self._has_work() or self.store.is_pressed():
                 return
             self._wait(min(left, _LONGEST_PAUSE))
             self.reports.tell_drops(self.store)
@@ -457,7 +484,7 @@ class Flusher:
             self._note(delivery)
         self.store.settle(batch, delivery)
         self._due = False  # before the count: a put after it says so itself
-        if batch.cut or self.store.counts().pending >= self._batch_size:
+        if batch.cut or self.store.counts().waiting >= self._batch_size:
             self._due = True
         self.progress.state = "idle"
         return batch, delivery
@@ -468,7 +495,7 @@ class Flusher:
 
     def _note(self, delivery: Delivery) -> None:
         self.progress.requests += delivery.requests
-        if len(delivery.pending) + len(delivery.rejected) < delivery.size:
+        if delivery.accepted:
             self.progress.batches += 1
             self.progress.last_success = time.time()
         if delivery.pending:

@@ -42,6 +42,9 @@ class Drainable(Protocol):
     def give_up(self, reason: str) -> int:
         """Drop what is left; return how many events that were."""
 
+    def spooled(self) -> int:
+        """Return how many events rest on disk."""
+
     def go_synchronous(self, drain: Callable[[Drainable], object]) -> None:
         """Call *drain* instead of waking a thread."""
 
@@ -70,6 +73,7 @@ _FORK_WAIT = 2.0
 _lines: dict[int, Drainable] = {}
 _spent = 0.0
 _told = 0
+_kept = 0
 _ending = False
 _finishing = False
 _fatal: int | None = None
@@ -189,27 +193,45 @@ def _finish(lines: list[Drainable]) -> None:
     try:
         reachable = any([line.has_destination() for line in lines])
         lost = sum([line.give_up("exit") for line in lines])
-        _tell_lost(lost, time.monotonic() - started, reachable=reachable)
+        _tell_lost(
+            lost,
+            time.monotonic() - started,
+            reachable=reachable,
+            kept=_newly_kept(),
+        )
     finally:
         _finishing = False
         if _fatal is not None:
             _die(_fatal)
 
 
-def _tell_lost(lost: int, seconds: float, *, reachable: bool) -> None:
+def _newly_kept() -> int:
+    """Return how many events rest on disk that nobody was told of."""
+    global _kept
+    before, _kept = _kept, sum([line.spooled() for line in registered()])
+    return max(0, _kept - before)
+
+
+def _tell_lost(lost: int, seconds: float, *, reachable: bool, kept: int = 0) -> None:
     """Say on stderr how many events this process leaves undelivered: once, or twice."""
     global _told
-    if not lost or sys.stderr is None or _told > 1:
+    if not (lost or kept) or sys.stderr is None or _told > 1:
         return
     _told += 1
     advice = "raise shutdown_timeout or find out why ODP does not answer"
     if not reachable:
         advice = "no key was set: set ODP_API_KEY"
     late = ", and so is all that is logged from here on" if _told > 1 else ""
+    count = lost + kept
+    fate = f"they are lost{late}; {advice}"
+    if kept and not lost:
+        fate = "they are kept in the spool; the next process sends them"
+    elif kept:
+        fate = f"{kept} are kept in the spool, {lost} are lost{late}; {advice}"
     try:
         print(
-            f"odp_logging: exiting with {lost} undelivered event{'s' * (lost != 1)}"
-            f" after {seconds:.1f} s; they are lost{late}; {advice}",
+            f"odp_logging: exiting with {count} undelivered event{'s' * (count != 1)}"
+            f" after {seconds:.1f} s; {fate}",
             file=sys.stderr,
             flush=True,
         )
@@ -235,9 +257,9 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _spent, _told, _ending, _finishing, _fatal
+    global _spent, _told, _kept, _ending, _finishing, _fatal
     _spent = 0.0
-    _told = 0
+    _told = _kept = 0
     _ending = _finishing = False
     _fatal = None
     for line in registered():

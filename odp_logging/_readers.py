@@ -10,8 +10,10 @@ import ipaddress
 import json
 import logging
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -98,6 +100,15 @@ def one_of(*names: str) -> Callable[[object], str]:
         raise ValueError(" or ".join(names))
 
     return read
+
+
+def path(value: object) -> Path:
+    """Read the path of a directory; what it is now does not matter yet."""
+    if not isinstance(value, (str, os.PathLike)) or not str(value).strip():
+        raise ValueError("a directory, for example /var/lib/shop/odp")
+    found = Path(value).expanduser()
+    # Now: a daemon changes its working directory later.
+    return found if found.is_absolute() else Path.cwd() / found
 
 
 def mapping(value: object) -> Mapping[str, Any]:

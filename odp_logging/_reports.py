@@ -90,7 +90,7 @@ class Reports:
                 self._call(self._on_drop, [batch.events[place]], f"rejected: {why}")
 
     def _tell_pending(self, delivery: Delivery, store: Store) -> None:
-        kept = store.counts().pending
+        kept = store.counts().waiting
         if not kept:
             return  # given up meanwhile, and said so
         events = f"{kept} event{'s are' if kept != 1 else ' is'} kept"

@@ -14,8 +14,8 @@ class Stats(Counts):
     """
     What became of every event of a client, read at one moment.
 
-    ``accepted == delivered + sum(rejected.values()) + sum(dropped.values()) + pending``
-    holds at every moment.
+    ``accepted == delivered + sum(rejected.values()) + sum(dropped.values()) + pending +
+    spooled`` holds at every moment.
 
     Args:
         accepted: Events logged or sent through this client in this process.
@@ -23,7 +23,11 @@ class Stats(Counts):
         rejected: Events that ODP refuses or could not take, by reason.
         dropped: Events given up, by reason; ``in_doubt`` are those that were sent and
             never answered.
-        pending: Events waiting or on their way.
+        pending: Events waiting in memory, or on their way.
+        spooled: Events waiting on disk.
+        moved: Always 0.
+        replayed: Events that ODP took and that earlier processes had left on disk; not
+            part of the sum above.
         queue_bytes: About how many bytes of JSON are waiting.
         retried: Events that were sent again, counted each time.
         adjusted: Values changed to fit ODP's limits, by kind.
@@ -44,7 +48,11 @@ class Stats(Counts):
 
 def plus(total: Stats, flusher: Flusher) -> Stats:
     """Return *total* with what became of the events of *flusher*."""
+    # The spool first: what is moved there meanwhile then still counts as pending.
+    if flusher.beyond is not None:
+        total = plus(total, flusher.beyond)
     counts, progress = flusher.store.counts(), flusher.progress
+    moved = total.moved + counts.moved
     return replace(
         total,
         accepted=total.accepted + counts.accepted,
@@ -52,6 +60,9 @@ def plus(total: Stats, flusher: Flusher) -> Stats:
         rejected=_summed(total.rejected, counts.rejected),
         dropped=_summed(total.dropped, counts.dropped),
         pending=total.pending + counts.pending,
+        spooled=total.spooled + counts.spooled,
+        moved=moved,
+        replayed=total.replayed + counts.replayed,
         queue_bytes=total.queue_bytes + counts.queue_bytes,
         retried=total.retried + counts.retried,
         adjusted=_summed(total.adjusted, counts.adjusted),

@@ -43,7 +43,9 @@ class Counts:
     """
     What a store did with its events, read at one moment.
 
-    ``accepted == delivered + sum(rejected) + sum(dropped) + pending``, always.
+    Always: ``accepted == delivered + sum(rejected) + sum(dropped) + pending + spooled +
+    moved``. What one store moved to another one counts here as positive, there as
+    negative.
     """
 
     accepted: int = 0
@@ -51,9 +53,17 @@ class Counts:
     rejected: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     pending: int = 0
+    spooled: int = 0
+    moved: int = 0
+    replayed: int = 0
     queue_bytes: int = 0
     retried: int = 0
     adjusted: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def waiting(self) -> int:
+        """Events still to be sent, in memory and on disk."""
+        return self.pending + self.spooled
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,16 @@ class Dropped:
 
     events: Sequence[OdpEvent]
     reason: str
+
+
+class Shelter(Protocol):
+    """Where a store in memory leaves what it cannot hold."""
+
+    def keep(self, events: Sequence[OdpEvent]) -> bool:
+        """Take over *events*: all, or none of them."""
+
+    def is_able(self) -> bool:
+        """Whether it is worth to ask."""
 
 
 class Store(Protocol):
@@ -76,6 +96,9 @@ class Store(Protocol):
     def put(self, logged: Any) -> bool:
         """Keep what was logged; return whether enough is there for a full batch."""
 
+    def try_put(self, logged: Any) -> bool | None:
+        """Do as `put`; None if *logged* cannot be kept here, and was not counted."""
+
     def refuse(self, reason: str) -> None:
         """Count an event that is rejected before it comes to rest here."""
 
@@ -87,6 +110,15 @@ class Store(Protocol):
 
     def give_up(self, reason: str) -> int:
         """Drop all that is here, counted by *reason* or ``in_doubt``; say how many."""
+
+    def close(self) -> None:
+        """Let go of what is not needed while nothing is here."""
+
+    def has_more(self) -> bool:
+        """Whether events wait here that others left, and that nobody waits for."""
+
+    def is_pressed(self) -> bool:
+        """Whether so much is here that it had better go elsewhere."""
 
     def dropped(self) -> Sequence[Dropped]:
         """Return what was dropped since the last call, for those who want to know."""
@@ -102,6 +134,12 @@ class Store(Protocol):
 
     def counts(self) -> Counts:
         """Return what became of all events so far."""
+
+    def before_fork(self, deadline: float) -> None:
+        """Come to a point where a fork does no harm, until *deadline*."""
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
 
     def after_fork(self) -> None:
         """Start empty in a forked child: what is here belongs to the parent."""

@@ -15,7 +15,7 @@ from .._delivery import Delivery
 from .._event import OdpEvent
 from .._lock import OwnedLock
 from ..exceptions import InvalidEventError
-from ._base import Batch, Counts, Dropped, Invalid
+from ._base import Batch, Counts, Dropped, Invalid, Shelter
 
 Overflow = Literal["drop_oldest", "drop_newest", "block"]
 
@@ -45,6 +45,7 @@ class Buffer:
         block_timeout: Seconds that `put` waits for room with overflow ``"block"``.
         keep_dropped: Whether somebody will ask for `dropped`; at most max_bytes are
             kept for that, and the counts are exact in any case.
+        shelter: Takes over what is left when this store is given up.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Buffer:
         overflow: Overflow = "drop_oldest",
         block_timeout: float = 1.0,
         keep_dropped: bool = False,
+        shelter: Shelter | None = None,
     ) -> None:
         self._build = build
         self._show = show or build
@@ -69,6 +71,7 @@ class Buffer:
         self._drop_oldest = overflow == "drop_oldest"
         self._block_timeout = block_timeout if overflow == "block" else None
         self._keep_dropped = keep_dropped
+        self._shelter = shelter
         # A small buffer is not to be full before anybody sends.
         self._due_size = min(batch_size, max(1, max_size // 2))
         self._due_bytes = min(batch_bytes, max(1, max_bytes // 2))
@@ -90,6 +93,7 @@ class Buffer:
         self._entered = 0
         self._accepted = 0
         self._delivered = 0
+        self._moved = 0
         self._retried = 0
         self._rejected: dict[str, int] = {}
         self._dropped: dict[str, int] = {}
@@ -112,6 +116,10 @@ class Buffer:
             if incoming:
                 due = self._lock.run(self._sort_in)
         return bool(due)
+
+    def try_put(self, logged: Any) -> bool | None:
+        """Do as `put`, which never fails."""
+        return self.put(logged)
 
     def _put_waiting(self, logged: Any, seconds: float) -> bool:
         """Put *logged* once there is room, or drop it after *seconds*."""
@@ -197,7 +205,8 @@ class Buffer:
         waiting = [*self._ready, *self._building]
         self._bytes = sum([each.size for each in (*waiting, *self._held)])
         gone = sum(self._rejected.values()) + sum(self._dropped.values())
-        self._accepted = self._delivered + gone + len(waiting) + len(self._held)
+        left = self._delivered + gone + self._moved
+        self._accepted = left + len(waiting) + len(self._held)
 
     def _next_look(self) -> int:
         """How many may come in before the books must be looked at again."""
@@ -252,10 +261,12 @@ class Buffer:
         except KeyboardInterrupt:
             raise
         except InvalidEventError as error:
-            return Invalid(error.reason, str(error), _origin(logged))
+            return Invalid(error.reason, str(error), origin_of(logged))
         except BaseException as error:  # before_send is the application's code
             name = type(error).__name__
-            return Invalid("not_buildable", f"making it raised {name}", _origin(logged))
+            return Invalid(
+                "not_buildable", f"making it raised {name}", origin_of(logged)
+            )
         return None if event is None else _Held(event, number, logged.size)
 
     def _book_made(
@@ -294,7 +305,7 @@ class Buffer:
             self._current = None
             self._unfinished = True
             settled = self._held[: len(batch.events)]
-            pending = set(delivery.pending)
+            pending, spooled = set(delivery.pending), set(delivery.spooled)
             still = []
             for position, held in enumerate(settled):
                 if position in pending:
@@ -304,6 +315,8 @@ class Buffer:
                 self._bytes -= held.size
                 if position in delivery.rejected:
                     self._count_rejected("refused")
+                elif position in spooled:
+                    self._moved += 1
                 else:
                     self._delivered += 1
             self._held[: len(settled)] = still
@@ -327,6 +340,8 @@ class Buffer:
         """Drop all events; those that were sent and not answered are ``in_doubt``."""
         with self._lock.section():
             self._sort_in()
+            if self._shelter is not None and self._here():
+                self._move_to(self._shelter)
             in_flight = len(self._current.events) if self._current else 0
             for position, held in enumerate(self._held):
                 doubtful = held.in_doubt or position < in_flight
@@ -340,6 +355,41 @@ class Buffer:
             self._look_at = self._next_look()
         self._tell_waiting()
         return count
+
+    def _move_to(self, shelter: Shelter) -> None:
+        """Have *shelter* keep all that is here, if it can."""
+        if not shelter.is_able():
+            return
+        held = list(self._held)
+        for logged in (*self._building, *self._ready):
+            made = self._try(logged, 0)
+            if isinstance(made, _Held):
+                held.append(made)
+                continue
+            self._bytes -= logged.size
+            if made is None:
+                self._drop(logged, "before_send")
+            else:
+                self._count_rejected(made.reason)
+        self._ready.clear()
+        self._building, self._held = (), held
+        if not held or shelter.keep([each.event for each in held]):
+            self._moved += len(held)
+            self._held, self._current = [], None
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
+
+    def has_more(self) -> bool:
+        """Whether others left events here: nobody does."""
+        return False
+
+    def is_pressed(self) -> bool:
+        """Whether more than half of the room is taken, and the shelter has some."""
+        if self._shelter is None or not self._shelter.is_able():
+            return False
+        half = len(self._ready) + len(self._incoming) >= self._max_size / 2
+        return half or self._bytes >= self._max_bytes / 2
 
     def dropped(self) -> Sequence[Dropped]:
         """Return what was dropped, a thousand events at most, grouped by reason."""
@@ -388,6 +438,12 @@ class Buffer:
         """Whether this thread was interrupted in the middle of the books."""
         return self._lock.mine()
 
+    def before_fork(self, deadline: float) -> None:
+        """Do nothing: the child has locks of its own."""
+
+    def after_fork_in_parent(self) -> None:
+        """Do nothing."""
+
     def counts(self) -> Counts:
         """Return what became of all events so far."""
         if self._lock.mine():
@@ -405,6 +461,7 @@ class Buffer:
             dropped=dict(self._dropped),
             pending=incoming + len(self._ready) + len(self._building) + len(self._held),
             queue_bytes=self._bytes,
+            moved=self._moved,
             retried=self._retried,
             adjusted=dict(self._adjusted),
         )
@@ -423,6 +480,7 @@ class _Held:
         self.in_doubt = False
 
 
-def _origin(logged: Any) -> str:
+def origin_of(logged: Any) -> str:
+    """Return file and line of the log call; empty if they are not known."""
     place = getattr(logged, "origin", None)
     return f"{place[0]}:{place[1]}" if place else ""

@@ -27,7 +27,7 @@ def balanced(store: Store) -> bool:
     settled = (
         counts.delivered + sum(counts.rejected.values()) + sum(counts.dropped.values())
     )
-    return counts.accepted == settled + counts.pending
+    return counts.accepted == settled + counts.waiting + counts.moved
 
 
 class StoreContract:
@@ -46,7 +46,7 @@ class StoreContract:
         batch = store.take()
 
         assert numbers(batch.events) == list(range(10))
-        assert store.counts().pending == 25
+        assert store.counts().waiting == 25
         assert balanced(store)
 
     def test_an_empty_store_yields_an_empty_batch(self):
@@ -92,33 +92,7 @@ class StoreContract:
 
         assert store.counts().delivered == 2
         assert store.counts().rejected == {"refused": 1}
-        assert store.counts().pending == 0
-        assert balanced(store)
-
-    def test_giving_up_tells_the_doubtful_from_the_unsent(self):
-        """Events sent without an answer are in doubt; the others are not."""
-        store = self.make()
-        for number in range(12):
-            store.put(event(number))
-        batch = store.take()
-        doubtful = Delivery.nothing_yet(10, Cause.PASSING, "", in_doubt=True)
-        store.settle(batch, doubtful)
-
-        assert store.give_up("exit") == 12
-        assert store.counts().dropped == {"in_doubt": 10, "exit": 2}
-        assert store.entered() == store.passed()
-        assert balanced(store)
-
-    def test_giving_up_in_mid_flight_is_counted_once(self):
-        """A delivery that comes after giving up changes no count."""
-        store = self.make()
-        store.put(event(1))
-        batch = store.take()
-        store.give_up("exit")
-        store.settle(batch, Delivery(1))
-
-        assert store.counts().dropped == {"in_doubt": 1}
-        assert store.counts().delivered == 0
+        assert store.counts().waiting == 0
         assert balanced(store)
 
     def test_refused_events_are_counted(self):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from odp_logging import InvalidEventError, OdpEvent
-from odp_logging._delivery import Delivery
+from odp_logging._delivery import Cause, Delivery
 from odp_logging.stores._buffer import Buffer
 
 from .contract import StoreContract, balanced, event, numbers
@@ -31,6 +31,32 @@ class TestContract(StoreContract):
     def make(self) -> Buffer:
         """Return a buffer in memory."""
         return make()
+
+    def test_giving_up_tells_the_doubtful_from_the_unsent(self):
+        """Events sent without an answer are in doubt; the others are not."""
+        store = self.make()
+        for number in range(12):
+            store.put(event(number))
+        batch = store.take()
+        doubtful = Delivery.nothing_yet(10, Cause.PASSING, "", in_doubt=True)
+        store.settle(batch, doubtful)
+
+        assert store.give_up("exit") == 12
+        assert store.counts().dropped == {"in_doubt": 10, "exit": 2}
+        assert store.entered() == store.passed()
+        assert balanced(store)
+
+    def test_giving_up_in_mid_flight_is_counted_once(self):
+        """A delivery that comes after giving up changes no count."""
+        store = self.make()
+        store.put(event(1))
+        batch = store.take()
+        store.give_up("exit")
+        store.settle(batch, Delivery(1))
+
+        assert store.counts().dropped == {"in_doubt": 1}
+        assert store.counts().delivered == 0
+        assert balanced(store)
 
 
 def test_a_batch_is_due_when_it_is_full():

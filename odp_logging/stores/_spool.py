@@ -1,0 +1,623 @@
+"""Events on disk, which outlive the process: a directory of spool files as a store.
+
+The process writes to a file of its own and sends from it; beside it, from one that a
+process left which is gone. Every method may be called on any thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .._delivery import Delivery
+from .._event import OdpEvent, restored
+from .._lock import OwnedLock
+from ..exceptions import InvalidEventError
+from . import _directory
+from ._base import Batch, Counts, Dropped, Invalid
+from ._buffer import origin_of
+from ._leftovers import Leftovers
+from ._spoolfile import Row, SpoolError, SpoolFile, Unwritable, rescue
+
+RETRY = 30.0
+"""Seconds before a directory that could not be written is tried again."""
+
+_SHOWN = 1000
+
+
+class Spool:
+    """
+    A `Store` on disk.
+
+    Args:
+        directory: Where the files are; private to its owner.
+        account: Names who the events are for, in letters and digits.
+        build: Makes the event of what was put. It returns None to leave it out, and
+            raises InvalidEventError.
+        batch_size, batch_bytes: Events and bytes in one request.
+        max_bytes: Bytes on disk, of own events, dead letters and leftovers.
+        keep_dropped: Whether somebody will ask for `dropped`.
+        warn: Told, as kind and message, what is wrong with the directory.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        account: str,
+        build: Callable[[Any], OdpEvent | None],
+        batch_size: int,
+        batch_bytes: int,
+        max_bytes: int,
+        keep_dropped: bool = False,
+        warn: Callable[[str, str], object] = lambda kind, message: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.directory = directory
+        self._account = account
+        self._build = build
+        self._batch_size = batch_size
+        self._batch_bytes = batch_bytes
+        self._max_bytes = max_bytes
+        self._keep_dropped = keep_dropped
+        self._warn = warn
+        self._clock = clock
+        self._own: SpoolFile | None = None
+        self._leftovers = Leftovers(directory, account, clock)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = OwnedLock()
+        self._looking = OwnedLock()
+        self._forking: list[OwnedLock] = []
+        self._prepared = False
+        self._late: deque[OdpEvent] = deque()
+        self._invalid: list[tuple[int, Invalid]] = []
+        self._current: _Taken | None = None
+        self._said: list[tuple[str, str]] = []
+        self._lost: deque[tuple[OdpEvent, str]] = deque(maxlen=_SHOWN)
+        self._able_from = 0.0
+        self._unfinished = False
+        self._entered = 0
+        self._accepted = 0
+        self._left = 0
+        self._moved = 0
+        self._delivered = 0
+        self._retried = 0
+        self._replayed = 0
+        self._rejected: dict[str, int] = {}
+        self._dropped: dict[str, int] = {}
+        self._adjusted: dict[str, int] = {}
+        self._resend: set[int] = set()
+
+    def belong_to(self, account: str) -> None:
+        """Write for *account* from now on: the destination has become known."""
+        self._account = self._leftovers.account = account
+
+    # Events in.
+
+    def put(self, logged: Any) -> bool:
+        """Keep *logged*; return whether enough is there for a full batch."""
+        return bool(self.try_put(logged))
+
+    def try_put(self, logged: Any) -> bool | None:
+        """Write *logged* to disk before returning, as `put`; None if that failed."""
+        try:
+            event = self._build(logged)
+        except KeyboardInterrupt:
+            raise
+        except InvalidEventError as error:
+            return self._reject(Invalid(error.reason, str(error), origin_of(logged)))
+        except BaseException as error:  # before_send is the application's code
+            message = f"making it raised {type(error).__name__}"
+            return self._reject(Invalid("not_buildable", message, origin_of(logged)))
+        if self._lock.mine():
+            # A signal handler interrupted the lines below: they write it as well.
+            if event is not None:
+                self._late.append(event)
+            return False
+        with self._lock.section():
+            if event is None:
+                self._accepted += 1
+                self._count(self._dropped, "before_send")
+                return False
+            written = self._write([event])
+            if written:
+                self._accepted += 1
+                self._note_adjusted(event)
+            due = self._is_due() if written else None
+        self._tell()
+        return due
+
+    def _reject(self, invalid: Invalid) -> bool:
+        if self._lock.mine():
+            return False
+        with self._lock.section():
+            self._accepted += 1
+            self._entered += 1
+            self._count(self._rejected, invalid.reason)
+            self._invalid.append((self._entered, invalid))
+        return False
+
+    def keep(self, events: Sequence[OdpEvent]) -> bool:
+        """Take over *events* of another store, on disk: all, or none of them."""
+        if self._lock.mine():
+            return False
+        with self._lock.section():
+            kept = self._write(events)
+            if kept:
+                self._moved += len(events)
+        self._tell()
+        return kept
+
+    def bury(self, events: Sequence[OdpEvent], reasons: Mapping[int, str]) -> None:
+        """Keep those of *events* that were rejected, by position, as dead letters."""
+        with self._lock.section():
+            try:
+                file = self._file()
+                first = self._entered + 1
+                self._entered += len(reasons)
+                file.bury(
+                    {
+                        number: (events[place].json, reason)
+                        for number, (place, reason) in enumerate(reasons.items(), first)
+                    }
+                )
+                self._bound()
+            except (SpoolError, OSError) as error:
+                self._failed(error)
+        self._tell()
+
+    def is_able(self) -> bool:
+        """Whether the directory could be written when it was tried last."""
+        return self._clock() >= self._able_from
+
+    def holds(self) -> bool:
+        """Whether own events wait on disk."""
+        return self.entered() > self.passed()
+
+    # Under the lock.
+
+    def _write(self, events: Sequence[OdpEvent]) -> bool:
+        """Write *events*, and those that signal handlers logged meanwhile."""
+        self._mend()
+        if not self.is_able():
+            return False
+        try:
+            self._add(events)
+            while self._late:
+                late = list(self._late)
+                self._add(late)
+                for _ in late:
+                    self._accepted += 1
+                    self._note_adjusted(self._late.popleft())
+            self._bound()
+        except (SpoolError, OSError) as error:
+            self._failed(error)
+            return False
+        return True
+
+    def _add(self, events: Sequence[OdpEvent]) -> None:
+        file = self._file()
+        self._unfinished = True
+        file.add([event.json for event in events], self._entered + 1)
+        self._entered += len(events)
+        self._unfinished = False
+
+    def _mend(self) -> None:
+        """Count again if an exception of a signal handler cut off who counted last."""
+        if not self._unfinished:
+            return
+        self._unfinished = False
+        if self._own is None:
+            return
+        try:
+            self._own.recount()
+            self._entered = max(self._entered, self._own.last())
+        except SpoolError as error:
+            self._failed(error)
+        gone = sum(self._rejected.values()) + sum(self._dropped.values())
+        self._accepted = self._delivered + gone + self._spooled() - self._moved
+
+    def _spooled(self) -> int:
+        return self._left + (self._own.count if self._own is not None else 0)
+
+    def _file(self) -> SpoolFile:
+        if self._own is None:
+            self._prepare()
+            claim = _directory.create(self.directory, self._account)
+            try:
+                self._own = SpoolFile(claim)
+            except BaseException:
+                claim.release(remove=True)
+                raise
+        return self._own
+
+    def _prepare(self) -> None:
+        if self._prepared:
+            return
+        _directory.prepare(self.directory)
+        if _directory.is_network(self.directory):
+            self._say(
+                "spool_network",
+                f"the spool {self.directory} lies on a network file system, whose locks"
+                " and memory maps SQLite cannot rely on; name a local directory",
+            )
+        self._prepared = True
+
+    def _failed(self, error: Exception) -> None:
+        """Say what is wrong, and do without the disk for a while."""
+        if self._own is not None and not isinstance(error, (Unwritable, OSError)):
+            self._replace(self._own, error)
+            return
+        self._able_from = self._clock() + RETRY
+        why = error.strerror if isinstance(error, OSError) else None
+        self._say(
+            "spool_failed",
+            f"the spool {self.directory} cannot be used: {why or error}; delivery goes"
+            " on from memory, where events do not outlive the process; make it a"
+            " directory of your own, with room, or name another one in spool=",
+        )
+
+    def _replace(self, broken: SpoolFile, error: Exception) -> None:
+        """Set a *broken* file aside, and go on with what can be read of it."""
+        self._current = None
+        broken.shut()
+        if broken is not self._own:
+            self._leftovers.forget(broken)
+            file, line = self._leftovers.rescued(broken.claim, error)
+            self._say("spool_damaged", line)
+            if file is not None:
+                self._leftovers.hold(file)
+            return
+        self._own = None
+        rows, name = rescue(broken.claim)
+        self._say(
+            "spool_damaged",
+            f"a file of the spool {self.directory} is damaged ({error}); it was set"
+            f" aside as {name}; {len(rows)} of {broken.count} events were read from it",
+        )
+        try:
+            for row in rows:  # by their numbers: they count as what they were
+                self._file().add([row.body], row.number)
+        except (SpoolError, OSError) as second:
+            self._failed(second)
+        saved = self._own.count if self._own is not None else 0
+        self._count(self._dropped, "damaged", max(0, broken.count - saved))
+
+    def _bound(self) -> None:
+        """Drop what is beyond `max_bytes`: of leftovers first, then the oldest."""
+        own = self._own
+        if own is None:
+            return
+        other = self._leftovers.size()
+        excess = own.size + own.dead_size + other - self._max_bytes
+        if excess <= 0:
+            return
+        for file in (*self._leftovers.files(), own):
+            if excess <= 0:
+                break
+            before = file.size + file.dead_size
+            gone, dead = file.shrink(excess, self._in_flight(file))
+            excess -= before - file.size - file.dead_size
+            self._book_shrunk(gone, dead, own=file is own)
+
+    def _in_flight(self, file: SpoolFile) -> int:
+        taken = self._current
+        if taken is None or taken.file is not file or not taken.rows:
+            return 0
+        return taken.rows[-1].number
+
+    def _book_shrunk(self, gone: Sequence[Row], dead: int, *, own: bool) -> None:
+        if gone and own:
+            self._count(self._dropped, "spool_full", len(gone))
+        if self._keep_dropped:
+            for row in gone[-_SHOWN:]:
+                self._show(row, "spool_full")
+        if gone or dead:
+            self._say(
+                "spool_full",
+                f"the spool {self.directory} holds spool_max_bytes; the oldest were"
+                f" dropped: {len(gone)} events, {dead} dead letters; raise"
+                " spool_max_bytes or find out why ODP does not take them",
+            )
+
+    def _show(self, row: Row, reason: str) -> None:
+        try:
+            self._lost.append((restored(row.body), reason))
+        except ValueError:
+            pass
+
+    def _count(self, counts: dict[str, int], reason: str, more: int = 1) -> None:
+        if more:
+            counts[reason] = counts.get(reason, 0) + more
+
+    def _note_adjusted(self, event: OdpEvent) -> None:
+        for kind, count in event.adjusted.items():
+            self._count(self._adjusted, kind, count)
+
+    def _is_due(self) -> bool:
+        own = self._own
+        return own is not None and (
+            own.count >= self._batch_size or own.size >= self._batch_bytes
+        )
+
+    def _say(self, kind: str, message: str) -> None:
+        # Told once the lock is free: whoever shows it may hold locks of his own.
+        self._said.append((kind, message))
+
+    def _tell(self) -> None:
+        while self._said and not self._lock.mine():
+            self._warn(*self._said.pop(0))
+
+    # Events out.
+
+    def take(self) -> Batch:
+        """Return the oldest events, of our own and of leftovers in turns."""
+        with self._lock.section():
+            invalid = [each for _, each in self._invalid]
+            self._invalid.clear()
+            if self._late:
+                self._write([])
+            batch = self._take(invalid)
+        self._tell()
+        return batch
+
+    def _take(self, invalid: Sequence[Invalid]) -> Batch:
+        file = self._next_file()
+        self._current = None
+        if file is None:
+            return Batch((), invalid)
+        try:
+            rows, events, cut = self._read(file)
+        except SpoolError as error:
+            if file is self._own:
+                self._failed(error)
+            else:
+                self._replace(file, error)
+            return Batch((), invalid)
+        if not events:
+            if file is not self._own:
+                self._leftovers.finish(file)
+            return Batch((), invalid)
+        batch = Batch(events, invalid, cut=cut)
+        if file is self._own:
+            numbers = {row.number for row in rows}
+            self._retried += len(numbers & self._resend)
+            self._resend = numbers
+        self._current = _Taken(batch, file, rows)
+        return batch
+
+    def _next_file(self) -> SpoolFile | None:
+        leftover = self._leftovers.current()
+        own = self._own if self._own is not None and self._own.count else None
+        if own is None or leftover is None:
+            return own or leftover
+        was = self._current.file if self._current else None
+        return leftover if was is not leftover else own
+
+    def _read(self, file: SpoolFile) -> tuple[list[Row], list[OdpEvent], bool]:
+        rows: list[Row] = []
+        events: list[OdpEvent] = []
+        broken: dict[Row, str] = {}
+        size = 2
+        cut = False
+        for row in file.read(self._batch_size):
+            try:
+                event = restored(row.body) if row.sound else None
+            except ValueError:
+                event = None
+            if event is None:
+                broken[row] = "damaged on disk"
+                continue
+            size += len(row.body) + 1
+            if events and size > self._batch_bytes:
+                cut = True
+                break
+            rows.append(row)
+            events.append(event)
+        if broken:
+            file.settle((), broken)
+            if file is self._own:
+                self._count(self._dropped, "damaged", len(broken))
+            self._say(
+                "spool_damaged",
+                f"{len(broken)} events of the spool {self.directory} are damaged; they"
+                " were not sent, and are kept as dead letters",
+            )
+        return rows, events, cut or file.count > len(rows)
+
+    def settle(self, batch: Batch, delivery: Delivery) -> None:
+        """Forget what was accepted, bury what was rejected, keep what is pending."""
+        with self._lock.section():
+            taken = self._current
+            if taken is None or taken.batch is not batch:
+                return  # given up meanwhile
+            self._settle(taken, delivery)
+            if taken.file is not self._own and not taken.file.count:
+                self._leftovers.finish(taken.file)
+        self._tell()
+
+    def _settle(self, taken: _Taken, delivery: Delivery) -> None:
+        gone = [taken.rows[place] for place in delivery.accepted]
+        buried = {taken.rows[place]: why for place, why in delivery.rejected.items()}
+        try:
+            taken.file.settle(gone, buried)
+        except SpoolError as error:
+            self._book(taken, len(gone), len(buried))
+            self._replace(taken.file, error)
+            return
+        self._book(taken, len(gone), len(buried))
+        self._retried += delivery.resent
+
+    def _book(self, taken: _Taken, accepted: int, rejected: int) -> None:
+        if taken.file is self._own:
+            self._delivered += accepted
+            self._count(self._rejected, "refused", rejected)
+        else:
+            self._replayed += accepted
+
+    def has_more(self) -> bool:
+        """Whether a process that is gone left events; looks for them now and then."""
+        if self._leftovers.is_time():
+            # Not under the lock: to open a large file takes its time.
+            self._looking.run(self._look, -1)
+        return self._leftovers.current() is not None
+
+    def _look(self) -> None:
+        file, said = self._leftovers.look(self._max_bytes)
+        with self._lock.section():
+            self._said += said
+            if file is not None:
+                self._leftovers.hold(file)
+        self._tell()
+
+    def has_leftovers(self) -> bool:
+        """Whether there are files in the directory; a quick look."""
+        return bool(_directory.spools(self.directory))
+
+    # Any thread.
+
+    def refuse(self, reason: str) -> None:
+        """Count an event that is rejected before it comes to rest here."""
+        if self._lock.mine():
+            return
+        with self._lock.section():
+            self._accepted += 1
+            self._entered += 1
+            self._count(self._rejected, reason)
+
+    def give_up(self, reason: str) -> int:
+        """Let go of the files, which stay; return how many events are lost."""
+        with self._lock.section():
+            if self._late:
+                self._write([])
+            lost = len(self._late)
+            self._count(self._dropped, reason, lost)
+            self._accepted += lost
+            self._entered += lost
+            self._late.clear()
+            self._let_go()
+        self._tell()
+        return lost
+
+    def close(self) -> None:
+        """Let go of leftovers, and of our own file if nothing waits there."""
+        with self._lock.section():
+            if self._own is not None and not self._own.count:
+                self._let_go()
+            else:
+                self._leftovers.close()
+
+    def _let_go(self) -> None:
+        self._current = None
+        self._leftovers.close()
+        own, self._own = self._own, None
+        if own is not None:
+            self._left += own.count
+            try:
+                own.close()
+            except OSError as error:
+                self._failed(error)
+
+    def dropped(self) -> Sequence[Dropped]:
+        """Return what was dropped since the last call, grouped by reason."""
+        groups: dict[str, list[OdpEvent]] = {}
+        with self._lock.section():
+            while self._lost:
+                event, reason = self._lost.popleft()
+                groups.setdefault(reason, []).append(event)
+        return [Dropped(events, reason) for reason, events in groups.items()]
+
+    def entered(self) -> int:
+        """Return the number of the newest event here, counted from 1."""
+        return self._entered + len(self._late)
+
+    def passed(self) -> int:
+        """Return the number up to which every event has left."""
+        if self._lock.mine():
+            return 0
+        with self._lock.section():
+            self._mend()
+            own = self._own
+            try:
+                first = own.first() if own is not None else None
+            except SpoolError as error:
+                self._failed(error)
+                first = None
+            numbers = [number for number, _ in self._invalid[:1]]
+            if first is not None:
+                numbers.append(first)
+            passed = min(numbers, default=self._entered + 1) - 1
+        self._tell()
+        return passed
+
+    def is_mine(self) -> bool:
+        """Whether this thread was interrupted in the middle of the store's code."""
+        return self._lock.mine()
+
+    def is_pressed(self) -> bool:
+        """Whether events had better go elsewhere; here they rest for good."""
+        return False
+
+    def counts(self) -> Counts:
+        """Return what became of all events so far."""
+        if self._lock.mine():
+            return self._counts()
+        with self._lock.section():
+            self._mend()
+            return self._counts()
+
+    def _counts(self) -> Counts:
+        own = self._own
+        late = len(self._late)
+        return Counts(
+            accepted=self._accepted + late,
+            delivered=self._delivered,
+            rejected=dict(self._rejected),
+            dropped=dict(self._dropped),
+            pending=late,
+            spooled=self._spooled(),
+            moved=-self._moved,
+            queue_bytes=own.size if own is not None else 0,
+            retried=self._retried,
+            replayed=self._replayed,
+            adjusted=dict(self._adjusted),
+        )
+
+    # Forks.
+
+    def before_fork(self, deadline: float) -> None:
+        """Let no thread be within SQLite, or hold a claim, while this one forks."""
+        for lock in (self._looking, self._lock):
+            wait = max(0.0, deadline - time.monotonic())
+            if not lock.mine() and lock.acquire(wait):
+                self._forking.append(lock)
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        while self._forking:
+            self._forking.pop().release()
+
+    def after_fork(self) -> None:
+        """Start empty in a forked child, without the parent's files."""
+        if self._own is not None:
+            self._own.abandon()
+            self._own = None
+        self._leftovers.abandon()
+        self._reset()
+
+
+class _Taken:
+    """A batch that was taken and not settled yet, and where from."""
+
+    __slots__ = ("batch", "file", "rows")
+
+    def __init__(self, batch: Batch, file: SpoolFile, rows: Sequence[Row]) -> None:
+        self.batch = batch
+        self.file = file
+        self.rows = rows
