@@ -13,6 +13,7 @@ from ._event import OdpEvent
 from ._flusher import Flusher
 from ._mapping import build
 from ._reports import Reports
+from .exceptions import ConfigurationError
 from .stores._base import Shelter, Store
 from .stores._buffer import Buffer, Overflow
 from .transports._base import Transport
@@ -106,8 +107,14 @@ def _new_spool(
     if config.spool is None:
         return None
     # Imported here: SQLite and file locks are for those who use them.
-    from .stores._directory import UNKNOWN
-    from .stores._spool import Spool
+    try:
+        from .stores._directory import UNKNOWN
+        from .stores._spool import Spool
+    except ImportError as error:
+        raise ConfigurationError(
+            f"spool= needs the modules sqlite3 and fcntl, and this Python has no"
+            f" {error.name}; leave spool out, or use a Python that has it"
+        ) from None
 
     return Spool(
         config.spool,

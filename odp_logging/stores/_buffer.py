@@ -24,6 +24,7 @@ _SMALL = 4096
 _SHOWN = 1000
 _LISTEN = 0.05
 _NEVER = object()
+_PRESSED = 0.75
 
 
 class Buffer:
@@ -385,11 +386,11 @@ class Buffer:
         return False
 
     def is_pressed(self) -> bool:
-        """Whether more than half of the room is taken, and the shelter has some."""
+        """Whether three quarters of the room are taken, and the shelter has some."""
         if self._shelter is None or not self._shelter.is_able():
             return False
-        half = len(self._ready) + len(self._incoming) >= self._max_size / 2
-        return half or self._bytes >= self._max_bytes / 2
+        full = self._here() + len(self._incoming) >= self._max_size * _PRESSED
+        return full or self._bytes >= self._max_bytes * _PRESSED
 
     def dropped(self) -> Sequence[Dropped]:
         """Return what was dropped, a thousand events at most, grouped by reason."""

@@ -94,8 +94,8 @@ def prepare(directory: Path) -> None:
         raise Refused("it is no directory")
     if found.st_uid != os.geteuid():
         raise Refused("it belongs to another user")
-    if stat.S_IMODE(found.st_mode) != 0o700:
-        directory.chmod(0o700)
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        directory.chmod(stat.S_IMODE(found.st_mode) & 0o700)
 
 
 def is_network(directory: Path, mounts: Path = Path("/proc/mounts")) -> bool:
@@ -118,9 +118,7 @@ def is_network(directory: Path, mounts: Path = Path("/proc/mounts")) -> bool:
 def create(directory: Path, account: str) -> Claim:
     """Make an empty spool file for *account* in *directory*, and claim it."""
     name = f"{account}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
-    claim = claim_file(directory / name)
-    if claim is None:
-        raise OSError("a new spool file is claimed by somebody else")
+    claim = _claimed(directory / name)
     # SQLite gives its other files the mode of this one.
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -133,20 +131,24 @@ def create(directory: Path, account: str) -> Claim:
 
 def claim_file(path: Path) -> Claim | None:
     """Claim the spool at *path*; None if a living process has it, or it is odd."""
-    lock = lock_of(path)
-    flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        descriptor = os.open(lock, flags, 0o600)
+        return _claimed(path)
     except OSError:
         return None
+
+
+def _claimed(path: Path) -> Claim:
+    lock = lock_of(path)
+    flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(lock, flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Whoever held it before may have removed it: then this lock guards nothing.
         if os.fstat(descriptor).st_ino != os.stat(lock).st_ino:
-            raise OSError
+            raise OSError("its lock was removed by another process")
     except OSError:
         os.close(descriptor)
-        return None
+        raise
     return Claim(path, descriptor)
 
 

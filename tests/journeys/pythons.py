@@ -94,19 +94,20 @@ class Python:
         major, minor = self.version.split(".")[:2]
         return int(major), int(minor)
 
-    def start(self, program: str, *arguments: str) -> Program:
-        """Start *program* of the folder beside this file."""
+    def start(self, program: str, *arguments: str, **settings: object) -> Program:
+        """Start *program* of the folder beside this file, with *settings* for ODP_."""
         kept = ("HOME", "LANG", "PATH", "SYSTEMROOT", "TMPDIR")
         environment = {name: os.environ[name] for name in kept if name in os.environ}
         environment["PYTHONPATH"] = str(ROOT)
+        environment |= {f"ODP_{key.upper()}": str(settings[key]) for key in settings}
         # That a process with threads forks is what some of them are about.
         quiet = ["-W", "ignore:This process:DeprecationWarning"]
         path = str(HERE / "programs" / program)
         return Program([self.path, *quiet, path, *arguments], environment)
 
-    def run(self, program: str, *arguments: str) -> Ended:
+    def run(self, program: str, *arguments: str, **settings: object) -> Ended:
         """Run *program* to its end."""
-        with self.start(program, *arguments) as running:
+        with self.start(program, *arguments, **settings) as running:
             return running.end()
 
 
