@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ._event import VERSION
 
@@ -53,6 +53,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands.add_parser("demo", help="see it work, with no account: 6 s"))
     _add_emulator(
         commands.add_parser("emulator", help="run a stand-in for ODP on this machine")
+    )
+    _add_spool(commands.add_parser("spool", help="see what waits in a spool"))
+    _add_dead(commands.add_parser("dead", help="look after events that ODP rejected"))
+    _add_replay(
+        commands.add_parser(
+            "replay", help="send what earlier processes left in a spool"
+        )
     )
     return parser
 
@@ -102,6 +109,117 @@ def _add_emulator(parser: argparse.ArgumentParser) -> None:
         help="the only API key to accept (default: any that is not empty)",
     )
     parser.set_defaults(run=_run_emulator)
+
+
+def _add_spool(parser: argparse.ArgumentParser) -> None:
+    parser.description = "What waits in a spool, file by file."
+    (status,) = _subcommands(parser, {"status": "count events and dead letters"})
+    status.set_defaults(
+        run=_on_spool(lambda s, o: s.status(o.spool, as_json=o.json)),
+    )
+
+
+def _add_dead(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Dead letters: events that ODP rejected, with its reason. Identifiers are"
+        " masked unless --show-identifiers is given."
+    )
+    listing, show, retry, drop = _subcommands(
+        parser,
+        {
+            "list": "a line for each",
+            "show": "one of them, whole",
+            "retry": "have them sent again by the next process",
+            "drop": "delete them",
+        },
+    )
+    for each in (listing, show):
+        each.add_argument(
+            "--show-identifiers", action="store_true", help="do not mask identifiers"
+        )
+    show.add_argument("id", metavar="ID", help="as `dead list` shows it")
+    for each in (retry, drop):
+        which = each.add_mutually_exclusive_group(required=True)
+        which.add_argument("--all", action="store_true", help="all of them")
+        which.add_argument(
+            "id", metavar="ID", nargs="*", default=[], help="as `dead list` shows it"
+        )
+    listing.set_defaults(
+        run=_on_spool(
+            lambda s, o: s.dead_list(o.spool, as_json=o.json, show=o.show_identifiers)
+        )
+    )
+    show.set_defaults(
+        run=_on_spool(
+            lambda s, o: s.dead_show(
+                o.spool, o.id, as_json=o.json, show=o.show_identifiers
+            )
+        )
+    )
+    retry.set_defaults(
+        run=_on_spool(lambda s, o: s.dead_retry(o.spool, o.id, as_json=o.json))
+    )
+    drop.set_defaults(
+        run=_on_spool(lambda s, o: s.dead_drop(o.spool, o.id, as_json=o.json))
+    )
+
+
+def _add_replay(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Sends what processes that are gone left in a spool, with ODP_API_KEY and"
+        " ODP_API_HOST. Exit status 0 only if nothing is left."
+    )
+    _add_spool_options(parser)
+    parser.add_argument(
+        "--timeout",
+        type=_whole(1, 86_400),
+        default=300,
+        metavar="SECONDS",
+        help="when to stop (default: %(default)s)",
+    )
+    parser.set_defaults(
+        run=_on_spool(lambda s, o: s.replay(o.spool, timeout=o.timeout, as_json=o.json))
+    )
+
+
+def _subcommands(
+    parser: argparse.ArgumentParser, names: dict[str, str]
+) -> list[argparse.ArgumentParser]:
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", dest="subcommand", required=True
+    )
+    made = [commands.add_parser(name, help=text) for name, text in names.items()]
+    for each in made:
+        _add_spool_options(each)
+    return made
+
+
+def _add_spool_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--spool",
+        type=_text,
+        metavar="DIR",
+        help="the directory (default: that of ODP_SPOOL)",
+    )
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def _on_spool(
+    run: Callable[[Any, argparse.Namespace], int],
+) -> Callable[[argparse.Namespace], int]:
+    """Return a command that *run* carries out on the spool that the options name."""
+
+    def command(options: argparse.Namespace) -> int:
+        from . import _spools
+
+        try:
+            options.spool = _spools.home(options.spool)
+            return run(_spools, options)
+        except _spools.Failed as failed:
+            print(f"odp-logging: {failed}", file=sys.stderr)
+            return 2
+
+    return command
 
 
 def _run_demo(options: argparse.Namespace) -> int:

@@ -82,7 +82,7 @@ class Reports:
         self.diagnostics.warn(
             "rejected",
             f"ODP rejected {len(delivery.rejected)} of {delivery.size} events, the"
-            f' first a {event.type}/{event.action}: "{_masked(reason, event)}";'
+            f' first a {event.type}/{event.action}: "{masked(reason, event)}";'
             " they were not sent again, the others are unharmed; mend the call",
         )
         if self._on_drop is not None:
@@ -137,7 +137,7 @@ class Reports:
             )
 
 
-def _masked(reason: str, event: OdpEvent) -> str:
+def masked(reason: str, event: OdpEvent) -> str:
     """Return ODP's *reason* without what it quotes of *event*, or might."""
     quoted = {*_texts(event.to_dict()["identifiers"]), *_texts(event.to_dict()["data"])}
     for text in sorted(quoted, key=len, reverse=True):

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ._directory import Claim
@@ -289,20 +290,6 @@ class SpoolFile:
             ).fetchone()
         return int(found[0])
 
-    def dead_letters(self) -> list[DeadLetter]:
-        """Return all dead letters, the oldest first."""
-        with _translated():
-            rows = self._connection.execute(
-                "SELECT number, body, reason, buried FROM dead ORDER BY number"
-            ).fetchall()
-        return [DeadLetter(*row) for row in rows]
-
-    def exhume(self, numbers: Sequence[int]) -> None:
-        """Forget the dead letters with *numbers*."""
-        with self._transaction() as ask:
-            _delete(ask, "dead", numbers)
-        self.recount()
-
     def is_void(self) -> bool:
         """Whether the file holds nothing that anybody could want."""
         return not (self.count or self.dead_count or self._settled)
@@ -328,6 +315,67 @@ class SpoolFile:
         """Leave the file to the parent, in a forked child."""
         _abandoned.append(self._connection)
         self.claim.forget()
+
+
+class Visit:
+    """
+    A look into a spool file that may belong to somebody else, a living process even.
+
+    Raises:
+        SpoolError: It cannot be read, or is no spool file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with _translated():
+            self._connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=rw",
+                uri=True,
+                timeout=2.0,
+                isolation_level=None,
+            )
+            try:
+                found = self._connection.execute("PRAGMA application_id").fetchone()
+                self.count, self.size = self._ask("events")
+                self.dead_count, self.dead_size = self._ask("dead")
+            except BaseException:
+                self._connection.close()
+                raise
+        if found[0] != _APPLICATION:
+            self._connection.close()
+            raise Foreign("it is a database of another program")
+
+    def _ask(self, table: str) -> tuple[int, int]:
+        count, size = self._connection.execute(_SIZES + table).fetchone()
+        return count, size
+
+    def first(self) -> bytes | None:
+        """Return the oldest event; None if there is none."""
+        with _translated():
+            row = self._connection.execute(
+                "SELECT body FROM events ORDER BY number LIMIT 1"
+            ).fetchone()
+        return row[0] if row else None
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Return all dead letters, the oldest first."""
+        with _translated():
+            rows = self._connection.execute(
+                "SELECT number, body, reason, buried FROM dead ORDER BY number"
+            ).fetchall()
+        return [DeadLetter(*row) for row in rows]
+
+    def exhume(self, numbers: Sequence[int]) -> None:
+        """Forget the dead letters with *numbers*."""
+        with _translated():
+            self._connection.execute("BEGIN IMMEDIATE")
+            _delete(self._connection.execute, "dead", numbers)
+            self._connection.execute("COMMIT")
+
+    def __enter__(self) -> Visit:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._connection.close()
 
 
 def rescue(claim: Claim) -> tuple[list[Row], str]:

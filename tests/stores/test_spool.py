@@ -16,7 +16,7 @@ from odp_logging import InvalidEventError, OdpEvent
 from odp_logging._delivery import Cause, Delivery
 from odp_logging.stores import _directory
 from odp_logging.stores._spool import RETRY, Spool
-from odp_logging.stores._spoolfile import SpoolFile
+from odp_logging.stores._spoolfile import Visit
 
 from .contract import StoreContract, balanced, event, numbers
 
@@ -218,12 +218,10 @@ def test_rejected_events_are_buried_with_their_reason(home):
     store.settle(store.take(), Delivery(3, rejected={1: "missing type"}))
     store.give_up("exit")
 
-    claim = _directory.claim_file(files(home)[0])
-    assert claim is not None
-    file = SpoolFile(claim)
-    assert [each.reason for each in file.dead_letters()] == ["missing type"]
-    assert b'"n":1' in file.dead_letters()[0].body
-    file.close()
+    with Visit(files(home)[0]) as visit:
+        (letter,) = visit.dead_letters()
+    assert letter.reason == "missing type"
+    assert b'"n":1' in letter.body
     assert drained(make(home)) == []
     assert len(files(home)) == 1
 
