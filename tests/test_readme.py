@@ -13,11 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from odp_logging._cli import main
 from odp_logging._config import Config
 from odp_logging._mapping import FIELDS
 from odp_logging.emulator import Emulator
 
 from .conftest import KEY
+from .test_spools import buried as buried
+from .test_spools import home as home
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,12 +28,12 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 PYTHON = [text for language, text in BLOCKS if language == "python"]
 CONSOLE = [text.strip() for language, text in BLOCKS if language == "console"]
 
-EVENTS = [1, 0, 1, 0, 1]
+EVENTS = [1, 0, 1, 0, 0, 1]
 """How many events each Python block sends, in their order."""
 
 
 @pytest.mark.parametrize("number", range(len(PYTHON)))
-def test_python_blocks_run(number, emulator):
+def test_python_blocks_run(number, emulator, tmp_path):
     """Each Python block runs by itself, says nothing of errors, and sends its event."""
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", PYTHON[number]],
@@ -38,6 +41,7 @@ def test_python_blocks_run(number, emulator):
         capture_output=True,
         text=True,
         timeout=60,
+        cwd=tmp_path,
     )
 
     assert run.returncode == 0, run.stderr
@@ -59,11 +63,27 @@ def test_the_two_commands_are_those_that_ci_runs(number):
     assert CONSOLE[number] in lines
 
 
+def test_the_spool_commands_run(buried: Path, monkeypatch, capsys):
+    """Each command for a spool does what README says, one after the other."""
+    monkeypatch.setenv("ODP_API_KEY", KEY)
+    monkeypatch.setenv("ODP_API_HOST", "http://127.0.0.1:9")
+    (block,) = [text for text in CONSOLE if text.startswith("odp-logging spool")]
+    name = ""
+    for line in block.splitlines():
+        words = line.replace("DIR", str(buried)).replace("ID", name).split()[1:]
+        if words[0] == "replay":
+            words += ["--timeout", "1"]
+        assert main(words) == (words[0] == "replay")  # nobody is there
+        name = capsys.readouterr().out.split()[0]
+    assert name == "0"  # of 1 events sent
+
+
 def test_the_curl_command_sets_a_fault(emulator: Emulator):
     """The emulator takes the fault as README shows it."""
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    command = CONSOLE[2].replace("http://127.0.0.1:8181", emulator.url)
+    (command,) = [text for text in CONSOLE if text.startswith("curl")]
+    command = command.replace("http://127.0.0.1:8181", emulator.url)
     words = shlex.split(command)
     subprocess.run(words, check=True, capture_output=True, timeout=30)
 

@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from odp_logging import OdpClient
 from odp_logging._cli import main
 from odp_logging.emulator import Emulator
+from odp_logging.stores._directory import claim_file, spools
 
 from .conftest import KEY
 from .stores.test_spool import left_behind
@@ -37,7 +39,22 @@ def buried(home: Path, emulator: Emulator) -> Path:
                 "sold", {"email": EMAIL}, data={"n": number, "note": f"for {EMAIL}"}
             )
     emulator.clear_faults()
+    until_free(home)
     return home
+
+
+def until_free(home: Path) -> None:
+    """Wait until nobody has the files of *home* open."""
+    pause = threading.Event()
+    for _ in range(500):
+        claims = [claim_file(path) for path in spools(home)]
+        for claim in claims:
+            if claim is not None:
+                claim.release()
+        if None not in claims:
+            return
+        pause.wait(0.01)
+    raise AssertionError("somebody has a file of the spool open")
 
 
 def waiting(home: Path, emulator: Emulator, count: int, key: str = KEY) -> None:
