@@ -33,11 +33,13 @@ def new_flusher(
 
     With a spool, the one it has `beyond` moves on what is on disk.
     """
-    spool = _new_spool(config, destination, diagnostics)
-    flusher = _flusher(config, _new_buffer(config, spool), diagnostics)
+    reports = _reports(config, diagnostics)
+    spool = _new_spool(config, destination, reports)
+    buffer = _new_buffer(config, spool)
+    flusher = _flusher(config, buffer, _reports(config, diagnostics))
     _lifecycle.register(flusher)
     if spool is not None:
-        flusher.beyond = _flusher(config, spool, diagnostics)
+        flusher.beyond = _flusher(config, spool, reports)
         _lifecycle.register(flusher.beyond)
     if destination is not None:
         connect(flusher, config, destination)
@@ -62,7 +64,11 @@ def connect(flusher: Flusher, config: Config, destination: Destination) -> None:
         beyond.wake()
 
 
-def _flusher(config: Config, store: Store, diagnostics: Diagnostics) -> Flusher:
+def _reports(config: Config, diagnostics: Diagnostics) -> Reports:
+    return Reports(diagnostics, config.on_delivery, config.on_drop)
+
+
+def _flusher(config: Config, store: Store, reports: Reports) -> Flusher:
     return Flusher(
         store,
         None,
@@ -71,7 +77,7 @@ def _flusher(config: Config, store: Store, diagnostics: Diagnostics) -> Flusher:
         background=config.background,
         shutdown_timeout=config.shutdown_timeout,
         on_entering=_enter,
-        reports=Reports(diagnostics, config.on_delivery, config.on_drop),
+        reports=reports,
     )
 
 
@@ -102,7 +108,7 @@ def _new_buffer(config: Config, shelter: Shelter | None) -> Buffer:
 
 
 def _new_spool(
-    config: Config, destination: Destination | None, diagnostics: Diagnostics
+    config: Config, destination: Destination | None, reports: Reports
 ) -> Spool | None:
     if config.spool is None:
         return None
@@ -119,13 +125,28 @@ def _new_spool(
     return Spool(
         config.spool,
         account=destination.account if destination else UNKNOWN,
-        build=partial(_builder(config), before_send=config.before_send),
+        build=partial(_builder(config), before_send=_guarded(config, reports)),
         batch_size=config.max_batch_size,
         batch_bytes=config.max_batch_bytes,
         max_bytes=config.spool_max_bytes,
         keep_dropped=config.on_drop is not None,
-        warn=diagnostics.warn,
+        warn=reports.diagnostics.warn,
     )
+
+
+def _guarded(
+    config: Config, reports: Reports
+) -> Callable[[OdpEvent], OdpEvent | None] | None:
+    """Return before_send for the caller's thread: what it logs must not recur."""
+    before_send = config.before_send
+    if before_send is None:
+        return None
+
+    def guarded(event: OdpEvent) -> OdpEvent | None:
+        with reports.foreign_code():
+            return before_send(event)
+
+    return guarded
 
 
 def _builder(config: Config) -> Callable[..., OdpEvent | None]:

@@ -273,14 +273,20 @@ class OdpClient:
         seconds = self._config.timeout if timeout is None else timeout
         if not self._config.background or _lifecycle.is_ending():
             return await loop.run_in_executor(None, self.flush, seconds)
-        waiting = [_Waiting(flusher, loop) for flusher in self._flushers()]
-        try:
-            done = [each.future for each in waiting]
-            _, late = await asyncio.wait(done, timeout=bounded(seconds))
-            return not late
-        finally:  # cancelled, perhaps
-            for each in waiting:
-                each.give_up()
+        deadline = _time.monotonic() + bounded(seconds)
+        flushers = self._flushers()
+        for flusher in flushers:
+            flusher.hurry()
+        in_time = True
+        for flusher in flushers:  # in turn: one may leave events to the next
+            waiting = _Waiting(flusher, loop)
+            left = max(0.0, deadline - _time.monotonic())
+            try:
+                _, late = await asyncio.wait([waiting.future], timeout=left)
+                in_time = in_time and not late
+            finally:  # cancelled, perhaps
+                waiting.give_up()
+        return in_time
 
     async def aclose(self, timeout: float | None = None) -> bool:
         """Do as `close`, without holding up the event loop."""
@@ -520,4 +526,6 @@ def flush(timeout: float = 10.0) -> bool:
         timeout: Seconds to wait at most, for all of them together.
     """
     lines = [line for line in _lifecycle.registered() if isinstance(line, Flusher)]
-    return _flush(lines, timeout)
+    # Last those that send what the others leave in a spool.
+    last = [line.beyond for line in lines if line.beyond is not None]
+    return _flush([line for line in lines if line not in last] + last, timeout)

@@ -505,6 +505,7 @@ class Flusher:
         """Make one attempt on the caller's thread (``background=False``)."""
         if self._clock() < self._not_before:
             return
+        self.store.has_more()  # looks for what others left
         delivery = self.step()
         pause = max(delivery.backoff, delivery.retry_after)
         self._not_before = self._clock() + pause

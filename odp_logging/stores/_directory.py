@@ -14,6 +14,7 @@ UNKNOWN = "unknown"
 """Account of files that were written before any destination was known."""
 
 _LOCK = ".lock"
+_ATTEMPTS = 3
 _PARTS = ("", "-wal", "-shm", "-journal")
 
 _NETWORK = frozenset(
@@ -117,8 +118,14 @@ def is_network(directory: Path, mounts: Path = Path("/proc/mounts")) -> bool:
 
 def create(directory: Path, account: str) -> Claim:
     """Make an empty spool file for *account* in *directory*, and claim it."""
-    name = f"{account}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
-    claim = _claimed(directory / name)
+    for attempt in range(_ATTEMPTS):
+        name = f"{account}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
+        try:
+            claim = _claimed(directory / name)
+            break
+        except BlockingIOError:  # by one who sweeps, see below
+            if attempt == _ATTEMPTS - 1:
+                raise
     # SQLite gives its other files the mode of this one.
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -170,6 +177,17 @@ def spools(directory: Path) -> list[Path]:
         if stat.S_ISREG(status.st_mode) and ours:
             found.append((status.st_mtime, Path(entry.path)))
     return [path for _, path in sorted(found)]
+
+
+def sweep(directory: Path) -> None:
+    """Remove locks that nobody holds and that guard nothing."""
+    for lock in directory.glob(f"*{SUFFIX}{_LOCK}"):
+        path = lock.with_name(lock.name[: -len(_LOCK)])
+        if path.exists():
+            continue
+        claim = claim_file(path)
+        if claim is not None:
+            claim.release()
 
 
 def orphans(paths: list[Path]) -> Iterator[Claim]:

@@ -71,6 +71,7 @@ class Leftovers:
             The file, and what is to be said.
         """
         self._next_look = self._clock() + INTERVAL
+        _directory.sweep(self._directory)
         paths = _directory.spools(self._directory)
         said = self._strangers(paths)
         mine = [path for path in paths if self._is_mine(path)]

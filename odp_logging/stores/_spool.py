@@ -75,6 +75,7 @@ class Spool:
         self._looking = OwnedLock()
         self._forking: list[OwnedLock] = []
         self._prepared = False
+        self._given_up = False
         self._late: deque[OdpEvent] = deque()
         self._invalid: list[tuple[int, Invalid]] = []
         self._current: _Taken | None = None
@@ -108,11 +109,9 @@ class Spool:
         """Write *logged* to disk before returning, as `put`; None if that failed."""
         try:
             event = self._build(logged)
-        except KeyboardInterrupt:
-            raise
         except InvalidEventError as error:
             return self._reject(Invalid(error.reason, str(error), origin_of(logged)))
-        except BaseException as error:  # before_send is the application's code
+        except Exception as error:  # before_send is the application's code
             message = f"making it raised {type(error).__name__}"
             return self._reject(Invalid("not_buildable", message, origin_of(logged)))
         if self._lock.mine():
@@ -229,6 +228,7 @@ class Spool:
     def _file(self) -> SpoolFile:
         if self._own is None:
             self._prepare()
+            self._given_up = False
             claim = _directory.create(self.directory, self._account)
             try:
                 self._own = SpoolFile(claim)
@@ -463,7 +463,7 @@ class Spool:
 
     def has_more(self) -> bool:
         """Whether a process that is gone left events; looks for them now and then."""
-        if self._leftovers.is_time():
+        if not self._given_up and self._leftovers.is_time():
             # Not under the lock: to open a large file takes its time.
             self._looking.run(self._look, -1)
         return self._leftovers.current() is not None
@@ -501,6 +501,7 @@ class Spool:
             self._accepted += lost
             self._entered += lost
             self._late.clear()
+            self._given_up = True  # and not to be taken up again by ourselves
             self._let_go()
         self._tell()
         return lost
@@ -517,12 +518,13 @@ class Spool:
         self._current = None
         self._leftovers.close()
         own, self._own = self._own, None
-        if own is not None:
-            self._left += own.count
-            try:
-                own.close()
-            except OSError as error:
-                self._failed(error)
+        if own is None:
+            return
+        self._left += own.count
+        try:
+            own.close()
+        except OSError as error:
+            self._failed(error)
 
     def dropped(self) -> Sequence[Dropped]:
         """Return what was dropped since the last call, grouped by reason."""

@@ -301,7 +301,7 @@ class SpoolFile:
             void = self.is_void()
         except SpoolError:
             void = False
-        self._connection.close()
+        self.shut()
         self.claim.release(remove=void)
 
     def shut(self) -> None:

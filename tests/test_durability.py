@@ -1,0 +1,298 @@
+"""A client with a spool: what goes to disk, when, for whom, and what the counts say."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from odp_logging import ConfigurationError, OdpClient, Stats
+from odp_logging.emulator import Emulator
+from odp_logging.stores._spoolfile import Visit
+
+from .conftest import KEY
+
+WHO = {"fs_user_id": "u1"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A spool's directory that is not there yet."""
+    return tmp_path / "spool"
+
+
+def made(emulator: Emulator, home: Path, **settings: Any) -> OdpClient:
+    """Return a client with a spool, that sends to the emulator and does not wait."""
+    return OdpClient(
+        KEY,
+        **{
+            "api_host": emulator.url,
+            "spool": home,
+            "flush_interval": 0.02,
+            "shutdown_timeout": 0.2,
+            "handle_sigterm": False,
+            **settings,
+        },
+    )
+
+
+def sell(client: OdpClient, *numbers: int) -> None:
+    """Send events with *numbers*."""
+    for number in numbers:
+        client.send_odp_event("sold", WHO, data={"n": number})
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until *condition* holds."""
+    pause = threading.Event()
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to be"
+        pause.wait(0.01)
+
+
+def balanced(stats: Stats) -> bool:
+    """Whether every event is accounted for."""
+    gone = sum(stats.rejected.values()) + sum(stats.dropped.values())
+    return stats.accepted == stats.delivered + gone + stats.pending + stats.spooled
+
+
+def sent(emulator: Emulator) -> list[int]:
+    """Return the numbers of the events that were accepted, in their order."""
+    taken = [each for each in emulator.events() if each["status"] == "accepted"]
+    return [each["event"]["data"]["n"] for each in taken]
+
+
+def test_without_trouble_nothing_is_written(emulator, home):
+    """With durability="exit" the disk is not touched while ODP answers."""
+    with made(emulator, home) as client:
+        sell(client, *range(50))
+        assert client.flush(10)
+
+    assert not home.exists()
+
+
+def test_with_room_an_outage_is_waited_for_in_memory(emulator, home):
+    """What the buffer can hold is not written: it is personal data."""
+    emulator.fault(status=503)
+    client = made(emulator, home)
+    sell(client, *range(50))
+    until(lambda: emulator.stats()["requests"] >= 1)
+    emulator.clear_faults()
+
+    assert client.flush(10)
+    assert not home.exists()
+    client.close()
+
+
+def test_a_long_outage_goes_to_disk_and_comes_back_in_order(emulator, home):
+    """Beyond three quarters of the buffer events are spooled, and sent from there."""
+    emulator.fault(status=503)
+    client = made(emulator, home, max_queue_size=400, max_retry_delay=0.2)
+    for number in range(1000):
+        sell(client, number)
+        until(lambda: client.stats.pending < 390)
+    until(lambda: client.stats.spooled > 0)
+    stats = client.stats
+    emulator.clear_faults()
+
+    assert client.flush(20)
+    assert stats.accepted == 1000
+    assert balanced(stats)
+    assert client.stats.delivered == 1000
+    assert client.stats.spooled == 0
+    assert sent(emulator) == list(range(1000))
+    client.close()
+
+
+def test_the_counts_add_up_at_every_moment(emulator, home):
+    """While events move from memory to disk and on, no look at the stats misses one."""
+    client = made(
+        emulator,
+        home,
+        max_queue_size=300,
+        overflow="block",
+        block_timeout=20.0,
+        max_retry_delay=0.1,
+    )
+    wrong: list[Stats] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            stats = client.stats
+            if not balanced(stats) or stats.pending < 0:
+                wrong.append(stats)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    for turn in range(10):
+        if turn % 2:
+            emulator.clear_faults()
+        else:
+            emulator.fault(status=503)
+        sell(client, *range(turn * 300, turn * 300 + 300))
+    emulator.clear_faults()
+    assert client.flush(30)
+    done.set()
+    looking.join()
+
+    assert wrong == []
+    assert client.stats.delivered == 3000
+    assert sorted(sent(emulator)) == list(range(3000))
+    client.close()
+
+
+def test_each_event_is_on_disk_at_once(emulator, home):
+    """With durability="crash" an event is spooled when its call returns."""
+    emulator.fault(status=503)
+    client = made(emulator, home, durability="crash")
+    sell(client, 1, 2, 3)
+
+    assert (client.stats.spooled, client.stats.pending) == (3, 0)
+    emulator.clear_faults()
+    assert client.flush(10)
+    assert sent(emulator) == [1, 2, 3]
+    client.close()
+
+
+def test_a_new_key_has_a_spool_of_its_own(emulator, home):
+    """What is on disk for the old key is not sent with the new one."""
+    with Emulator(key="other-key") as other:
+        emulator.fault(status=503)
+        client = made(emulator, home, durability="crash")
+        sell(client, 1)
+        client.configure("other-key", api_host=other.url)
+        sell(client, 2)
+        emulator.clear_faults()
+
+        assert client.flush(10)
+        assert (sent(emulator), sent(other)) == ([1], [2])
+        assert balanced(client.stats)
+        client.close()
+
+
+@pytest.mark.parametrize("durability", ["exit", "crash"])
+def test_without_a_key_events_wait_for_one(emulator, home, durability):
+    """What was logged before there was a key goes to the first one."""
+    client = OdpClient(spool=home, durability=durability, shutdown_timeout=0.1)
+    sell(client, 1, 2)
+    client.configure(KEY, api_host=emulator.url)
+
+    assert client.flush(10)
+    assert sent(emulator) == [1, 2]
+    client.close()
+
+
+@pytest.mark.parametrize("durability", ["exit", "crash"])
+def test_rejected_events_are_kept_as_dead_letters(emulator, home, durability):
+    """With either durability; and the counts say rejected, not spooled."""
+    emulator.fault(events=[0], count=1, status=400)
+    client = made(emulator, home, durability=durability)
+    sell(client, 1, 2)
+
+    assert client.flush(10)
+    assert client.stats.rejected == {"refused": 1}
+    assert client.stats.spooled == 0
+    assert balanced(client.stats)
+    (file,) = home.glob("*.spool")
+    with Visit(file) as visit:
+        assert [each.reason for each in visit.dead_letters()] == ["refused by fault"]
+    client.close()
+
+
+def test_what_before_send_logs_does_not_recur(emulator, home, logger):
+    """A before_send that sends an event of its own client ends, and is counted."""
+    holder: list[OdpClient] = []
+
+    def before_send(event: Any) -> Any:
+        sell(holder[0], 99)
+        return event
+
+    client = made(emulator, home, durability="crash", before_send=before_send)
+    holder.append(client)
+    sell(client, 1)
+
+    assert client.flush(10)
+    assert sent(emulator) == [1]
+    assert client.stats.rejected == {"in_callback": 1}
+    client.close()
+
+
+def test_invalid_events_are_reported_with_their_line(emulator, home, caplog):
+    """In crash mode, too, the log names file and line of a call that cannot be sent."""
+    client = made(emulator, home, durability="crash")
+    client.send_odp_event("sold", {})
+    assert client.flush(10)
+
+    assert client.stats.rejected == {"no_identifiers": 1}
+    assert "test_durability.py" in caplog.text
+    client.close()
+
+
+def test_it_works_without_a_thread(emulator, home):
+    """With background=False, an outage is spooled and sent by a later call."""
+    emulator.fault(status=503)
+    client = made(
+        emulator, home, background=False, durability="crash", max_retry_delay=0.01
+    )
+    sell(client, 1, 2)
+    assert client.stats.spooled == 2
+    emulator.clear_faults()
+
+    assert client.flush(10)
+    assert sent(emulator) == [1, 2]
+    client.close()
+
+
+def test_aflush_waits_for_the_disk_as_well(emulator, home):
+    """It is True only when what was spooled has left, too."""
+    client = made(emulator, home, durability="crash")
+
+    async def run() -> bool:
+        sell(client, *range(250))
+        return await client.aflush(10)
+
+    assert asyncio.run(run())
+    assert len(sent(emulator)) == 250
+    client.close()
+
+
+def test_leftovers_are_sent_without_a_log_call(emulator, home):
+    """A client that only exists sends what earlier processes left."""
+    emulator.fault(status=503)
+    first = made(emulator, home, durability="crash")
+    sell(first, 1, 2)
+    for flusher in first._flushers():  # as at the end of a process
+        flusher.give_up("exit")
+    emulator.clear_faults()
+    second = made(emulator, home)
+
+    assert emulator.wait_for(unique=2, timeout=10)
+    until(lambda: second.stats.replayed == 2)
+    assert second.stats.accepted == 0
+    second.close()
+    first.close()
+
+
+def test_crash_needs_a_spool():
+    """A durability that cannot be had is refused at once."""
+    with pytest.raises(ConfigurationError, match="spool=DIR"):
+        OdpClient(KEY, durability="crash")
+
+
+def test_a_spool_that_cannot_be_used_is_said_once(emulator, tmp_path, caplog):
+    """Delivery goes on from memory, and the line says what to do."""
+    (tmp_path / "spool").write_text("a file")
+    client = made(emulator, tmp_path / "spool", durability="crash")
+    sell(client, *range(20))
+
+    assert client.flush(10)
+    assert sent(emulator) == list(range(20))
+    assert caplog.text.count("cannot be used: it is no directory") == 1
+    client.close()
