@@ -125,6 +125,26 @@ def test_two_programs(python: Python, odp: Emulator, home: Path) -> None:
     assert left(home) == []
 
 
+def test_adopters_die_too(python: Python, odp: Emulator, home: Path) -> None:
+    """Whoever dies while it sends what others left, nothing of it is lost."""
+    odp.fault(status=503)
+    settings = {"spool": home, "durability": "crash"}
+    storm = python.run("kill_storm.py", odp.url, "8", "2", **settings)
+    odp.clear_faults()
+    odp.fault(latency=0.02)
+    for k in range(3):
+        with python.start("next.py", odp.url, **settings) as adopter:
+            odp.wait_for(unique=k * 50 + 1, timeout=10)
+            adopter.process.kill()
+    odp.clear_faults()
+    last = python.run("next.py", odp.url, **settings)
+
+    assert last.status == 0
+    assert len(storm.numbers) > 100
+    assert set(storm.numbers) - set(delivered(odp)) == set()
+    assert left(home) == []
+
+
 @pytest.mark.parametrize("durability", ["exit", "crash"])
 @pytest.mark.parametrize("wrong", ["full", "read-only"])
 def test_no_room(
