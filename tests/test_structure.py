@@ -28,6 +28,7 @@ ROOMS = {
     },
     "structlog": {"_shop.py"},
     "sqlite3": {"stores/_spoolfile.py"},
+    "ctypes": {"stores/_spoolfile.py"},
     "fcntl": {"stores/_directory.py"},
     "queue": set(),
     "concurrent": set(),

@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,8 @@ UNKNOWN = "unknown"
 """Account of files that were written before any destination was known."""
 
 _LOCK = ".lock"
-_ATTEMPTS = 3
+_ATTEMPTS = 10
+_FRESH = 60.0
 _PARTS = ("", "-wal", "-shm", "-journal")
 
 _NETWORK = frozenset(
@@ -123,8 +125,8 @@ def create(directory: Path, account: str) -> Claim:
         try:
             claim = _claimed(directory / name)
             break
-        except BlockingIOError:  # by one who sweeps, see below
-            if attempt == _ATTEMPTS - 1:
+        except (BlockingIOError, FileNotFoundError):  # one who sweeps, see below
+            if attempt == _ATTEMPTS - 1 or not directory.exists():
                 raise
     # SQLite gives its other files the mode of this one.
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -152,7 +154,7 @@ def _claimed(path: Path) -> Claim:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Whoever held it before may have removed it: then this lock guards nothing.
         if os.fstat(descriptor).st_ino != os.stat(lock).st_ino:
-            raise OSError("its lock was removed by another process")
+            raise FileNotFoundError("its lock was removed by another process")
     except OSError:
         os.close(descriptor)
         raise
@@ -183,7 +185,12 @@ def sweep(directory: Path) -> None:
     """Remove locks that nobody holds and that guard nothing."""
     for lock in directory.glob(f"*{SUFFIX}{_LOCK}"):
         path = lock.with_name(lock.name[: -len(_LOCK)])
-        if path.exists():
+        try:
+            # A lock comes before its file: not those that were made just now.
+            fresh = time.time() - lock.lstat().st_mtime < _FRESH
+        except OSError:
+            continue
+        if fresh or path.exists():
             continue
         claim = claim_file(path)
         if claim is not None:

@@ -41,9 +41,6 @@ COMMIT;
 """
 _SIZES = f"SELECT count(*), coalesce(sum(length(body)), 0) + {ROW} * count(*) FROM "
 
-_abandoned: list[sqlite3.Connection] = []
-"""Connections inherited by a fork. SQLite forbids to use them, even to close them."""
-
 
 class SpoolError(Exception):
     """The file cannot be read or written; the message says why."""
@@ -104,6 +101,7 @@ class SpoolFile:
             self._connection = sqlite3.connect(
                 claim.path, timeout=1.0, isolation_level=None, check_same_thread=False
             )
+        _keep_for_ever(self._connection)
         try:
             with _translated():
                 self._open()
@@ -313,7 +311,6 @@ class SpoolFile:
 
     def abandon(self) -> None:
         """Leave the file to the parent, in a forked child."""
-        _abandoned.append(self._connection)
         self.claim.forget()
 
 
@@ -408,6 +405,22 @@ def _salvage(claim: Claim) -> list[Row]:
         except (sqlite3.Error, TypeError, ValueError):
             continue
     return [found[number] for number in sorted(found)]
+
+
+def _keep_for_ever(connection: sqlite3.Connection) -> None:
+    """
+    Have nobody close *connection* but us.
+
+    SQLite forbids a forked child to do anything with what it inherits, even to close
+    it, which Python would at the child's end: its files may be others by then (a daemon
+    closes all), and a thread that the child does not have may hold its mutex.
+    """
+    try:
+        import ctypes
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+    except (ImportError, AttributeError):  # not CPython
+        pass
 
 
 def _oldest(rows: Iterable[tuple[int, int]], excess: int) -> list[tuple[int, int]]:

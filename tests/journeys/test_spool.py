@@ -109,6 +109,16 @@ def test_shared(python: Python, odp: Emulator, home: Path) -> None:
     assert left(home) == []
 
 
+def test_daemon(python: Python, odp: Emulator, home: Path) -> None:
+    """A daemon that closes its parent's files harms neither them nor its own."""
+    settings = {"spool": home, "durability": "crash"}
+    ended = python.run("daemon.py", odp.url, **settings)
+
+    assert (ended.status, ended.err) == (0, "")
+    assert numbers(odp) == [*range(60), *range(100, 110)]
+    assert left(home) == []
+
+
 def test_two_programs(python: Python, odp: Emulator, home: Path) -> None:
     """Of what two killed programs left, two others send each event once."""
     odp.fault(status=503)

@@ -475,6 +475,21 @@ def test_a_forked_child_has_files_of_its_own(home):
     assert drained(store) == [1, 3]
 
 
+def test_locks_that_guard_nothing_are_removed(home):
+    """What is left of files that are gone is cleared away, but not what is new."""
+    store = make(home)
+    store.put(event(1))
+    old, new = home / "account-1-old.spool.lock", home / "account-2-new.spool.lock"
+    for lock in (old, new):
+        lock.touch()
+    os.utime(old, (1.0, 1.0))
+    make(home).has_more()
+
+    assert not old.exists()
+    assert new.exists()
+    assert drained(store) == [1]
+
+
 def test_a_network_file_system_is_noticed(tmp_path):
     """The mount that a directory lies on is found among those of the system."""
     mounts = tmp_path / "mounts"
