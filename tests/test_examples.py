@@ -139,6 +139,15 @@ def test_dict_config(emulator: Emulator) -> None:
     assert "4111" not in str(event)
 
 
+def test_outage_and_replay() -> None:
+    """What a killed process left in the spool, another one delivers."""
+    ended = run("outage_and_replay.py")
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "killed (status -9)\nODP has 0 of them" in ended.stdout
+    assert ended.stdout.endswith("replayed 5, ODP has 5 of 5\n")
+
+
 def test_online_retail_without_an_account(dirty: Path) -> None:
     """Of a dirty file every line is delivered, rejected or unreadable, by number."""
     ended = run("online_retail.py", dirty)
