@@ -5,8 +5,8 @@ Run it:
 
     python examples/outage_and_replay.py
 
-You will see a program log five purchases while ODP is down, die of kill -9, and a second
-program deliver them once ODP is back. This example always uses an emulator, because an
+You will see a program log five purchases while ODP is down and die of kill -9, and a
+second one deliver them once ODP is back. It always uses an emulator, because an
 account cannot be told to fail.
 """
 
