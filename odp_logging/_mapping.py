@@ -97,14 +97,17 @@ def capture(
         bound: What the context adds.
         redact: Names of data keys whose values are left out.
     """
-    get = fields.get
+    kind = type(fields)
+    # A subclass of dict may lie; another mapping has nothing but its own methods.
+    lies = kind is not dict and issubclass(kind, dict)
+    get = partial(dict.get, fields) if lies else fields.get
     size = _OVERHEAD
     identifiers = get("odp_identifiers")
     if identifiers is not None:
         identifiers = _copy(identifiers)
         if type(identifiers) is dict:
-            for value in identifiers.values():
-                size += len(value) if type(value) is str else 24
+            for key, value in identifiers.items():
+                size += len(key) + (len(value) if type(value) is str else 24)
     if bound is not None:
         for layers in bound:
             for layer in layers:
@@ -124,7 +127,7 @@ def capture(
             _settled(get("odp_type")),
             data,
             None if stamp is None else _settled(stamp),
-            time,
+            time if type(time) is float else _settled(time),
             _settled(get("odp_idempotence_id")),
             bound,
             origin,
@@ -141,16 +144,22 @@ def _settled(value: Any) -> Any:
 
 
 def _copy(identifiers: Any) -> Any:
-    if type(identifiers) is not dict:
-        try:
-            identifiers = freeze_mapping(identifiers, shallow=True)
-        except TypeError:
-            return Unfit(identifiers)
-    copied = identifiers.copy()
-    for key, value in identifiers.items():
-        if type(value) not in _PLAIN:
-            copied[key] = freeze(value, only_known=True)
-    return copied
+    if type(identifiers) is dict and len(identifiers) <= MAX_VALUES:
+        copied = identifiers.copy()
+        for key, value in copied.items():
+            if type(key) is not str or len(key) > MAX_TEXT:
+                break
+            if type(value) is not str or len(value) > MAX_TEXT:
+                copied[key] = _settled(value)
+        else:
+            return copied
+    try:
+        pairs = freeze_mapping(identifiers, shallow=True)
+    except InvalidEventError as error:
+        return error
+    except TypeError:
+        return Unfit(identifiers)
+    return {key: _settled(value) for key, value in pairs.items()}
 
 
 def _frozen(data: Any, redact: frozenset[str]) -> tuple[Any, int]:
@@ -167,7 +176,7 @@ def _frozen(data: Any, redact: frozenset[str]) -> tuple[Any, int]:
                 size += 24
             else:
                 break
-            if type(key) is not str:
+            if type(key) is not str or len(key) > MAX_TEXT:
                 break
             size += len(key)
         else:
@@ -232,8 +241,9 @@ def _made(
     redact: frozenset[str],
 ) -> OdpEvent:
     identifiers, data = logged.identifiers, logged.data
-    if isinstance(data, InvalidEventError):
-        raise data
+    for refused in (identifiers, data):
+        if isinstance(refused, InvalidEventError):
+            raise refused
     bound_identifiers, bound_data = logged.bound or ((), ())
     if default_identifiers or bound_identifiers:
         merged: dict[str, Any] = {}
