@@ -191,9 +191,9 @@ def _items(mapping: Any, what: str) -> list[tuple[str, Any]]:
 
 
 def _identifier(value: Any, notes: dict[str, int]) -> str | None:
-    if value is None:
-        return None
     plain = freeze(value, only_known=True)
+    if plain is None:
+        return None
     if type(plain) is int:
         plain = _integer_text(plain)
     elif type(plain) is float and plain.is_integer():
@@ -206,9 +206,9 @@ def _identifier(value: Any, notes: dict[str, int]) -> str | None:
 
 def _name(value: Any, what: str, notes: dict[str, int]) -> str:
     """Return the text of an action or type, "" for what is empty."""
-    if value is None:
-        return ""
     plain = freeze(value, only_known=True)
+    if plain is None:
+        return ""
     if type(plain) is int:
         plain = _integer_text(plain)
     if type(plain) is not str:

@@ -85,7 +85,7 @@ class OdpHandler(logging.Handler):
                 time=record.created,
                 origin=_origin(record),
                 context=getattr(record, _CONTEXT, None),
-                hurry=record.levelno >= self._flush_level,
+                hurry=self._is_urgent(record.levelno),
             )
             if fields is record.msg:
                 # For processors in a ProcessorFormatter, which gets a copied record.
@@ -94,10 +94,14 @@ class OdpHandler(logging.Handler):
         except Exception as error:  # nothing is raised into a log call
             self.client.failed(error, _origin(record))
 
+    def _is_urgent(self, level: Any) -> bool:
+        # Off the wire it may be None, or anything.
+        return type(level) is int and level >= self._flush_level
+
     def _is_own(self, record: logging.LogRecord) -> bool:
         # requests logs through urllib3; loggers of the application may be called
         # "requests.something", and count unless they come from within our sending.
-        name = f"{record.name}."
+        name = f"{record.name}." if type(record.name) is str else ""
         if not name.startswith(_OWN):
             return False
         return not name.startswith("requests.") or self.client.is_sending()

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from ._event import OdpEvent, canonical_identifiers
-from ._plain import MAX_TEXT, MAX_VALUES, Unfit, freeze, freeze_mapping
+from ._plain import MAX_TEXT, MAX_VALUES, Unfit, freeze, freeze_mapping, is_plain
 from .exceptions import InvalidEventError
 
 ACTION = "odp_action"
@@ -30,7 +29,6 @@ FIELDS = frozenset(
     }
 )
 
-_PLAIN = frozenset({str, int, float, bool, type(None)})
 _OVERHEAD = 250
 """Bytes of JSON around the logged values: names, default data, punctuation."""
 
@@ -50,9 +48,6 @@ class Captured(Taken):
     """An action that a processor has captured: for whoever comes after, it is done."""
 
     __slots__ = ()
-
-
-_LASTING = _PLAIN | {datetime, UUID}
 
 
 def mark(action: Any, kind: type[Taken]) -> Any:
@@ -126,7 +121,7 @@ def capture(
             identifiers,
             _settled(get("odp_type")),
             data,
-            None if stamp is None else _settled(stamp),
+            None if stamp is None else _moment(stamp),
             time if type(time) is float else _settled(time),
             _settled(get("odp_idempotence_id")),
             bound,
@@ -138,9 +133,20 @@ def capture(
 
 def _settled(value: Any) -> Any:
     """Return *value*, or what it is now if it could be anything else later."""
-    if type(value) is str:
-        return value if len(value) <= MAX_TEXT else value[: MAX_TEXT + 1]
-    return value if type(value) in _LASTING else freeze(value, only_known=True)
+    if value is None or (type(value) is str and len(value) <= MAX_TEXT):
+        return value
+    return freeze(value, only_known=True)
+
+
+def _moment(stamp: Any) -> Any:
+    if type(stamp) is not datetime:
+        return _settled(stamp)
+    if stamp.tzinfo is None or type(stamp.tzinfo) is timezone:
+        return stamp
+    try:
+        return stamp.astimezone(timezone.utc)
+    except Exception:  # code of the application's time zones
+        return Unfit(stamp)
 
 
 def _copy(identifiers: Any) -> Any:
@@ -172,7 +178,7 @@ def _frozen(data: Any, redact: frozenset[str]) -> tuple[Any, int]:
                 size += len(value) + 12
                 if len(value) > MAX_TEXT:
                     break
-            elif kind in _PLAIN:
+            elif is_plain(kind):
                 size += 24
             else:
                 break

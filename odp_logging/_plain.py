@@ -28,8 +28,8 @@ MAX_DEPTH = 8
 MAX_VALUES = 10_000
 """Values in one event, nested ones included."""
 
-_SCALARS = frozenset({int, float, bool, type(None)})
 _UNKNOWN = object()
+_NONE = type(None)
 _NAME: Any = type.__dict__["__name__"]
 
 
@@ -62,6 +62,12 @@ class Unfit:
 
     def __init__(self, value: Any) -> None:
         self.name = name_of(value)
+
+
+def is_plain(kind: type) -> bool:
+    """Whether values of *kind* are JSON's, and cannot change."""
+    # Not a look-up in a set: a metaclass with __eq__ makes classes without a hash.
+    return kind is int or kind is float or kind is bool or kind is _NONE
 
 
 def name_of(value: Any) -> str:
@@ -127,7 +133,7 @@ class _Room:
                 made[key] = "[redacted]"
                 continue
             kind = type(value)
-            if kind in _SCALARS or (kind is str and len(value) <= MAX_TEXT):
+            if is_plain(kind) or (kind is str and len(value) <= MAX_TEXT):
                 made[key] = value
                 continue
             plain = _freeze(value, self, depth)
@@ -146,7 +152,7 @@ class _Room:
 def _single(value: Any) -> Any:
     """Return the plain form of *value*, or _UNKNOWN if it is no single value."""
     kind = type(value)
-    if kind in _SCALARS:
+    if is_plain(kind):
         return value
     if kind is str:
         return value[: MAX_TEXT + 1]
@@ -161,7 +167,7 @@ def _single(value: Any) -> Any:
 def _freeze(value: Any, room: _Room, depth: int) -> Any:
     """Return the plain form of *value*, or _UNKNOWN if only its ``str()`` is left."""
     kind = type(value)
-    if kind in _SCALARS:
+    if is_plain(kind):
         return value
     if kind is str:
         return value[: MAX_TEXT + 1]
@@ -207,7 +213,7 @@ def _scalar(value: Any, kind: type) -> Any:
             return start.decode("utf-8", "replace")[: MAX_TEXT + 1]
     if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:
         item = value.item()
-        if type(item) in _SCALARS:
+        if is_plain(type(item)):
             return item
     return _UNKNOWN
 
