@@ -33,6 +33,11 @@ DEFAULT_TYPE = "fullstack"
 MAX_INTEGER = 2**53
 """Integers beyond it lose digits in JSON readers that use doubles; sent as text."""
 
+OWN_DATA = frozenset(
+    {"idempotence_id", "data_source_type", "data_source", "data_source_version", "ts"}
+)
+"""Data that every event has: not counted, so that a full event can be made again."""
+
 _MILLISECONDS_FROM = 1e11
 """Epoch seconds reach it in the year 5138: a larger number was milliseconds."""
 
@@ -259,7 +264,7 @@ def _data(
         made["ts"] = seconds
     if data is not None:
         try:
-            plain = freeze_mapping(data)
+            plain = freeze_mapping(data, uncounted=OWN_DATA)
         except TypeError:
             raise InvalidEventError(
                 f"odp_data must be a dict, not {name_of(data)};"

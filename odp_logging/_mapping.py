@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any, NamedTuple
 
-from ._event import OdpEvent, canonical_identifiers
+from ._event import OWN_DATA, OdpEvent, canonical_identifiers
 from ._plain import MAX_TEXT, MAX_VALUES, Unfit, freeze, freeze_mapping, is_plain
 from .exceptions import InvalidEventError
 
@@ -282,4 +282,5 @@ def _made(
 def _redacted(event: OdpEvent, redact: frozenset[str]) -> OdpEvent:
     if not redact:
         return event
-    return replace(event, data=freeze_mapping(event.data, hidden=redact))
+    hidden = freeze_mapping(event.data, hidden=redact, uncounted=OWN_DATA)
+    return replace(event, data=hidden)

@@ -79,7 +79,11 @@ def name_of(value: Any) -> str:
 
 
 def freeze_mapping(
-    mapping: Any, *, shallow: bool = False, hidden: frozenset[str] = frozenset()
+    mapping: Any,
+    *,
+    shallow: bool = False,
+    hidden: frozenset[str] = frozenset(),
+    uncounted: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """
     Return a copy of *mapping* with text keys and, unless *shallow*, frozen values.
@@ -89,6 +93,7 @@ def freeze_mapping(
 
     Args:
         hidden: Keys, at any depth, whose values are replaced by ``"[redacted]"``.
+        uncounted: Keys that `MAX_VALUES` does not count.
 
     Raises:
         TypeError: *mapping* is not a mapping, or cannot be read.
@@ -103,7 +108,10 @@ def freeze_mapping(
     if shallow:
         _Room().take(len(pairs))
         return {_key(key): value for key, value in pairs}
-    return _Room(hidden).dict_of(pairs, 1)
+    room = _Room(hidden)
+    if uncounted:
+        room.left += sum([type(key) is str and key in uncounted for key, _ in pairs])
+    return room.dict_of(pairs, 1)
 
 
 class _Room:
