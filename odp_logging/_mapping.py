@@ -12,7 +12,15 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ._event import OWN_DATA, OdpEvent, canonical_identifiers
-from ._plain import MAX_TEXT, MAX_VALUES, Unfit, freeze, freeze_mapping, is_plain
+from ._plain import (
+    MAX_TEXT,
+    MAX_VALUES,
+    Unfit,
+    freeze,
+    freeze_mapping,
+    is_plain,
+    name_of,
+)
 from .exceptions import InvalidEventError
 
 ACTION = "odp_action"
@@ -231,9 +239,9 @@ def build(
     if before_send is None:
         return event
     changed = before_send(event)
-    if changed is not None and not isinstance(changed, OdpEvent):
+    if changed is not None and not issubclass(type(changed), OdpEvent):
         raise InvalidEventError(
-            f"before_send returned {type(changed).__name__};"
+            f"before_send returned {name_of(changed)};"
             " return the event, a new OdpEvent, or None",
             reason="bad_before_send",
         )

@@ -2,7 +2,9 @@
 
 Runs in the caller's thread, because a value may change after the log call, and only
 here is code of the application's objects run: their ``__str__`` and ``__iter__``, each
-guarded. What comes out is exact, built-in and ours alone.
+guarded. What comes out is exact, built-in and ours alone. An object that never answers
+holds up its own log call, where no lock is held yet, and nothing else; what is no
+`Exception` (KeyboardInterrupt, SystemExit) passes through to the log call it stopped.
 """
 
 from __future__ import annotations
