@@ -301,7 +301,7 @@ def _fit(value: Any, notes: dict[str, int], depth: int) -> Any:
         if -MAX_INTEGER <= value <= MAX_INTEGER:
             return value
         _note(notes, "integer")
-        return _integer_text(value)
+        return _cut(_integer_text(value), notes)
     if kind is float:
         if math.isfinite(value):
             return value
@@ -323,7 +323,7 @@ def _integer_text(value: int) -> str:
     try:
         return str(value)
     except ValueError:  # more digits than sys.set_int_max_str_digits allows
-        return f"{value:#x}"[:MAX_TEXT]
+        return f"{value:#x}"[: MAX_TEXT + 1]
 
 
 def _seconds(timestamp: Any, notes: dict[str, int]) -> int | str | None:

@@ -237,7 +237,10 @@ def _elements(value: Any, kind: type) -> list[Any] | None:
 
 def _pairs(value: Any) -> list[tuple[Any, Any]] | None:
     kind = type(value)
-    if kind is dict or kind is MappingProxyType:
+    if kind is dict:
+        # Copied first, in one step: another thread may be changing it.
+        return list(value.copy().items())
+    if kind is MappingProxyType:
         return list(value.items())
     if issubclass(kind, dict):
         return list(dict.items(value))

@@ -199,6 +199,18 @@ class Zone(tzinfo):
     utcoffset = dst = tzname = refuse
 
 
+class Shop(tzinfo):
+    """A time zone that can change its mind."""
+
+    hours = 1
+
+    def utcoffset(self, moment: datetime | None) -> timedelta:
+        return timedelta(hours=self.hours)
+
+    def dst(self, moment: datetime | None) -> timedelta:
+        return timedelta(0)
+
+
 class Number(Decimal):
     """A Decimal that claims to be finite, and whose text is not quite text."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import UserDict, UserList, deque
 from collections.abc import Callable
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from .expected import WHO, Fields, Record, Sent, fields
-from .hostile import Armed, Text, doing, moment
+from .hostile import Armed, Shop, Text, doing, moment
 
 
 def _value(
@@ -151,6 +152,12 @@ RECORDS = [
         lambda: fields(timestamp=moment("2010-12-01")),
         Sent(ts="2010-12-01"),
         lambda made: setattr(type(made["odp_timestamp"]), "isoformat", None),
+    ),
+    _record(
+        "time zone",
+        lambda: fields(timestamp=datetime(1970, 1, 1, 1, tzinfo=Shop())),
+        Sent(ts=0),
+        lambda made: setattr(made["odp_timestamp"].tzinfo, "hours", 5),
     ),
     _record(
         "idempotence id",

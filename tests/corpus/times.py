@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from .expected import Record, Sent, fields
-from .hostile import HUGE, Closed, Float, Int, Text, Zone, moment, raising, saying
+from .hostile import HUGE, Closed, Float, Int, Shop, Text, Zone, moment, raising, saying
 
 MOMENT = 1_291_191_960
 ISO = "2010-12-01T08:26:00+00:00"
@@ -29,6 +29,10 @@ def _unread(name: str, make: Any) -> Record:
 def _in_data(name: str, make: Any, becomes: Any, **adjusted: int) -> Record:
     outcome = Sent(ts=becomes, adjusted=adjusted)
     return Record(f"ts {name}", lambda: fields(data={"ts": make()}), outcome)
+
+
+def _in_the_shop() -> datetime:
+    return datetime.fromtimestamp(MOMENT, Shop())
 
 
 class _Year(enum.IntEnum):
@@ -54,6 +58,7 @@ RECORDS = [
         lambda: datetime.min.replace(tzinfo=timezone.utc),
         -62_135_596_800,
     ),
+    _read("zone of the shop's", lambda: _in_the_shop(), MOMENT),
     _read("member", lambda: _Year.FIRST, 5),
     _read("lying number", lambda: Int(MOMENT), MOMENT),
     _read("lying fraction", lambda: Float(MOMENT), MOMENT),
