@@ -240,7 +240,7 @@ class Odd(enum.Enum):
     LIST = (1, 2)
     NONE = None
     NAN = float("nan")
-    OBJECT = object
+    OBJECT = object()
     TEXT = "text"
 
 

@@ -123,7 +123,7 @@ MEMBERS = [
     value("member with a tuple", lambda: Odd.LIST, [1, 2]),
     value("member with none", lambda: Odd.NONE, None),
     value("member with nan", lambda: Odd.NAN, None, not_finite=1),
-    value("member with a class", lambda: Odd.OBJECT, "Odd.OBJECT"),
+    value("member with an object", lambda: Odd.OBJECT, "Odd.OBJECT"),
     value("member without a value", lambda: Valueless.ONE, "Valueless.ONE"),
     value("member with itself", lambda: Endless.ONE, "Endless.ONE"),
 ]
