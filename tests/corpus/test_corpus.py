@@ -23,7 +23,7 @@ from .records import RECORDS
 
 GOOD = {"odp_action": "good", "odp_identifiers": {"email": "a@example.com"}}
 PATIENCE = 30.0
-LONGEST_CALL = 5.0
+LONGEST_CALL = 20.0
 DEFAULTS = {
     "data_source_type": "sdk",
     "data_source": "odp-logging",
