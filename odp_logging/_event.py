@@ -33,6 +33,11 @@ DEFAULT_TYPE = "fullstack"
 MAX_INTEGER = 2**53
 """Integers beyond it lose digits in JSON readers that use doubles; sent as text."""
 
+OWN_DATA = frozenset(
+    {"idempotence_id", "data_source_type", "data_source", "data_source_version", "ts"}
+)
+"""Data that every event has: not counted, so that a full event can be made again."""
+
 _MILLISECONDS_FROM = 1e11
 """Epoch seconds reach it in the year 5138: a larger number was milliseconds."""
 
@@ -58,7 +63,7 @@ class OdpEvent:
 
     Raises:
         InvalidEventError: There is no action or no identifier, or identifiers or data
-            are not mappings, or data holds more than 10,000 values.
+            are not mappings, or one of these holds more than 10,000 values.
     """
 
     action: str
@@ -81,8 +86,8 @@ class OdpEvent:
     ) -> None:
         notes: dict[str, int] = {}
         body: dict[str, Any] = {
-            "type": _name(type, "type") or DEFAULT_TYPE,
-            "action": _required(_name(action, "action")),
+            "type": _name(type, "type", notes) or DEFAULT_TYPE,
+            "action": _required(_name(action, "action", notes)),
             "identifiers": _some(canonical_identifiers(identifiers, notes)),
             "data": _data(data, timestamp, idempotence_id, notes),
         }
@@ -179,16 +184,16 @@ def canonical_identifiers(
     Return *identifiers* as ODP takes them: text values, one spelling of fs_user_id.
 
     Empty and blank values are left out, and so are values that name nobody (booleans,
-    lists, fractions), counted in *notes* as ``identifier``.
+    lists, fractions, text over 1,024 characters), counted in *notes* as ``identifier``.
 
     Raises:
-        InvalidEventError: *identifiers* is not a mapping.
+        InvalidEventError: *identifiers* is not a mapping, or holds more than 10,000.
     """
     notes = {} if notes is None else notes
     canonical: dict[str, str] = {}
     alias = ""
     for key, value in _items(identifiers, "identifiers"):
-        if not key.strip():
+        if not key.strip() or len(key) > MAX_TEXT:
             _note(notes, "identifier")
             continue
         text = _identifier(value, notes)
@@ -218,9 +223,9 @@ def _items(mapping: Any, what: str) -> list[tuple[str, Any]]:
 
 
 def _identifier(value: Any, notes: dict[str, int]) -> str | None:
-    if value is None:
-        return None
     plain = freeze(value, only_known=True)
+    if plain is None:
+        return None
     if type(plain) is int:
         plain = _integer_text(plain)
     elif type(plain) is float and plain.is_integer():
@@ -231,11 +236,11 @@ def _identifier(value: Any, notes: dict[str, int]) -> str | None:
     return plain if plain.strip() else None
 
 
-def _name(value: Any, what: str) -> str:
+def _name(value: Any, what: str, notes: dict[str, int]) -> str:
     """Return the text of an action or type, "" for what is empty."""
-    if value is None:
-        return ""
     plain = freeze(value, only_known=True)
+    if plain is None:
+        return ""
     if type(plain) is int:
         plain = _integer_text(plain)
     if type(plain) is not str:
@@ -243,7 +248,14 @@ def _name(value: Any, what: str) -> str:
             f"odp_{what} must be text, not {name_of(value)}",
             reason=f"bad_{what}",
         )
-    return plain[:MAX_TEXT] if plain.strip() else ""
+    return _cut(plain, notes) if plain.strip() else ""
+
+
+def _cut(text: str, notes: dict[str, int]) -> str:
+    if len(text) <= MAX_TEXT:
+        return text
+    _note(notes, "cut")
+    return text[:MAX_TEXT]
 
 
 def _required(action: str) -> str:
@@ -279,7 +291,7 @@ def _data(
         made["ts"] = seconds
     if data is not None:
         try:
-            plain = freeze_mapping(data)
+            plain = freeze_mapping(data, uncounted=OWN_DATA)
         except TypeError:
             raise InvalidEventError(
                 f"odp_data must be a dict, not {name_of(data)};"
@@ -289,20 +301,20 @@ def _data(
         for key, value in plain.items():
             kind = type(value)
             short = kind is str and len(value) <= MAX_TEXT
-            if short or kind is bool or value is None:
-                made[key[:MAX_TEXT]] = value
-            else:
-                made[key[:MAX_TEXT]] = _fit(value, notes, 1)
+            fits = short or kind is bool or value is None
+            made[_cut(key, notes)] = value if fits else _fit(value, notes, 1)
         if seconds is not None and made["ts"] is None:
             made["ts"] = seconds
-    given = _name_or_empty(idempotence_id) or _name_or_empty(made["idempotence_id"])
+    given = _name_or_empty(idempotence_id, notes)
+    if not given:
+        given = _name_or_empty(made["idempotence_id"], notes)
     made["idempotence_id"] = given or new_id()
     return made
 
 
-def _name_or_empty(value: Any) -> str:
+def _name_or_empty(value: Any, notes: dict[str, int]) -> str:
     try:
-        return _name(value, "idempotence_id")
+        return _name(value, "idempotence_id", notes)
     except InvalidEventError:
         return ""
 
@@ -311,15 +323,12 @@ def _fit(value: Any, notes: dict[str, int], depth: int) -> Any:
     """Return a frozen *value* within ODP's limits, noting what had to change."""
     kind = type(value)
     if kind is str:
-        if len(value) > MAX_TEXT:
-            _note(notes, "cut")
-            return value[:MAX_TEXT]
-        return value
+        return _cut(value, notes)
     if kind is int:
         if -MAX_INTEGER <= value <= MAX_INTEGER:
             return value
         _note(notes, "integer")
-        return _integer_text(value)
+        return _cut(_integer_text(value), notes)
     if kind is float:
         if math.isfinite(value):
             return value
@@ -332,14 +341,16 @@ def _fit(value: Any, notes: dict[str, int], depth: int) -> Any:
         return None
     if kind is list:
         return [_fit(item, notes, depth + 1) for item in value]
-    return {key[:MAX_TEXT]: _fit(item, notes, depth + 1) for key, item in value.items()}
+    return {
+        _cut(key, notes): _fit(item, notes, depth + 1) for key, item in value.items()
+    }
 
 
 def _integer_text(value: int) -> str:
     try:
         return str(value)
     except ValueError:  # more digits than sys.set_int_max_str_digits allows
-        return f"{value:#x}"[:MAX_TEXT]
+        return f"{value:#x}"[: MAX_TEXT + 1]
 
 
 def _seconds(timestamp: Any, notes: dict[str, int]) -> int | str | None:
@@ -351,16 +362,23 @@ def _seconds(timestamp: Any, notes: dict[str, int]) -> int | str | None:
         return None
     try:
         if isinstance(timestamp, datetime):
-            return math.floor(timestamp.timestamp())
+            # datetime's own: a subclass may return what has no floor.
+            return math.floor(datetime.timestamp(timestamp))
+        if type(timestamp) is str and len(timestamp) > MAX_TEXT:
+            raise ValueError
         if type(timestamp) is str and not _is_number(timestamp):
             datetime.fromisoformat(timestamp.replace("Z", "+00:00"))
             return str(timestamp)
         if isinstance(timestamp, bool):
             raise ValueError
         number = float(timestamp)
-        if number >= _MILLISECONDS_FROM:
-            _note(notes, "milliseconds")
+        thousandfold = number >= _MILLISECONDS_FROM
+        if thousandfold:
             number /= 1000
+        if abs(number) >= _MILLISECONDS_FROM:
+            raise ValueError
+        if thousandfold:
+            _note(notes, "milliseconds")
         return math.floor(number)
     except Exception:  # anything may have been logged as a time, see _plain
         _note(notes, "timestamp")

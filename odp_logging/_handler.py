@@ -63,7 +63,11 @@ class OdpHandler(logging.Handler):
         """Emit *record* if it is tagged and the filters let it pass."""
         # Here and not in emit(): the handler's lock is never taken. logging.shutdown()
         # holds it while it flushes, and the flusher's thread logs through urllib3.
-        if ACTION not in record.__dict__ and not _tagged_inside(record):
+        try:
+            if ACTION not in record.__dict__ and not _tagged_inside(record):
+                return False
+        except Exception as error:  # a key that cannot be compared, see emit
+            self.client.failed(error, _origin(record))
             return False
         passed: Any = self.filter(record)
         if passed:
@@ -79,20 +83,25 @@ class OdpHandler(logging.Handler):
             self.client.put(
                 fields,
                 time=record.created,
-                origin=(record.pathname, record.lineno),
+                origin=_origin(record),
                 context=getattr(record, _CONTEXT, None),
-                hurry=record.levelno >= self._flush_level,
+                hurry=self._is_urgent(record.levelno),
             )
             if fields is record.msg:
                 # For processors in a ProcessorFormatter, which gets a copied record.
-                fields[ACTION] = mark(fields[ACTION], Taken)
+                action = mark(dict.__getitem__(fields, ACTION), Taken)
+                dict.__setitem__(fields, ACTION, action)
         except Exception as error:  # nothing is raised into a log call
-            self.client.failed(error, (record.pathname, record.lineno))
+            self.client.failed(error, _origin(record))
+
+    def _is_urgent(self, level: Any) -> bool:
+        # Off the wire it may be None, or anything.
+        return type(level) is int and level >= self._flush_level
 
     def _is_own(self, record: logging.LogRecord) -> bool:
         # requests logs through urllib3; loggers of the application may be called
         # "requests.something", and count unless they come from within our sending.
-        name = f"{record.name}."
+        name = f"{record.name}." if type(record.name) is str else ""
         if not name.startswith(_OWN):
             return False
         return not name.startswith("requests.") or self.client.is_sending()
@@ -129,14 +138,23 @@ def _rebuilt(
     return kind(level=level, **settings)
 
 
+def _origin(record: logging.LogRecord) -> tuple[str, int] | None:
+    # A record off the wire may hold anything; the flusher's thread writes this down.
+    path = record.__dict__.get("pathname")
+    line = record.__dict__.get("lineno")
+    return (path, line) if type(path) is str and type(line) is int else None
+
+
 def _tagged_inside(record: logging.LogRecord) -> bool:
     """Whether structlog's or loguru's dict within *record* carries the tag."""
     # type() and not isinstance(), which asks the object and may run its code.
-    message = record.msg
+    message: Any = record.msg
     if type(message) is not str and issubclass(type(message), dict):
-        return ACTION in message
+        return dict.__contains__(message, ACTION)
     extra = record.__dict__.get("extra")
-    return extra is not None and issubclass(type(extra), dict) and ACTION in extra
+    if extra is None or not issubclass(type(extra), dict):
+        return False
+    return dict.__contains__(extra, ACTION)
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, Any] | None:
@@ -148,7 +166,7 @@ def _fields_of(record: logging.LogRecord) -> dict[str, Any] | None:
         inside: Any = record.msg
         fields = inside if issubclass(type(inside), dict) else fields["extra"]
     # Captured by a processor before us?
-    return None if type(fields[ACTION]) is Captured else fields
+    return None if type(dict.__getitem__(fields, ACTION)) is Captured else fields
 
 
 class ContextFilter(logging.Filter):
@@ -162,15 +180,23 @@ class ContextFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Stamp *record* and let it pass."""
-        if ACTION in record.__dict__ or _tagged_inside(record):
-            fields = _fields_of(record) or {}
-            if fields is record.msg:
-                for name in FIELDS.intersection(fields):
-                    record.__dict__.setdefault(name, fields[name])
-            context = bound()
-            if context is not None:
-                # Plain dicts, since a record may be pickled on its way.
-                record.__dict__[_CONTEXT] = tuple(
-                    tuple(dict(layer) for layer in layers) for layers in context
-                )
+        try:
+            if ACTION in record.__dict__ or _tagged_inside(record):
+                _stamp(record)
+        except Exception:  # nothing is raised into a log call; the handler reports it
+            pass
         return True
+
+
+def _stamp(record: logging.LogRecord) -> None:
+    fields = _fields_of(record) or {}
+    if fields is record.msg:
+        for name in FIELDS:
+            if dict.__contains__(fields, name):
+                record.__dict__.setdefault(name, dict.__getitem__(fields, name))
+    context = bound()
+    if context is not None:
+        # Plain dicts, since a record may be pickled on its way.
+        record.__dict__[_CONTEXT] = tuple(
+            tuple(dict(layer) for layer in layers) for layers in context
+        )

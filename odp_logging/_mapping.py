@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any, NamedTuple
-from uuid import UUID
 
-from ._event import OdpEvent, canonical_identifiers
-from ._plain import MAX_TEXT, MAX_VALUES, Unfit, freeze, freeze_mapping
+from ._event import OWN_DATA, OdpEvent, canonical_identifiers
+from ._plain import (
+    MAX_TEXT,
+    MAX_VALUES,
+    Unfit,
+    freeze,
+    freeze_mapping,
+    is_plain,
+    name_of,
+)
 from .exceptions import InvalidEventError
 
 ACTION = "odp_action"
@@ -30,7 +37,6 @@ FIELDS = frozenset(
     }
 )
 
-_PLAIN = frozenset({str, int, float, bool, type(None)})
 _OVERHEAD = 250
 """Bytes of JSON around the logged values: names, default data, punctuation."""
 
@@ -50,9 +56,6 @@ class Captured(Taken):
     """An action that a processor has captured: for whoever comes after, it is done."""
 
     __slots__ = ()
-
-
-_LASTING = _PLAIN | {datetime, UUID}
 
 
 def mark(action: Any, kind: type[Taken]) -> Any:
@@ -97,14 +100,17 @@ def capture(
         bound: What the context adds.
         redact: Names of data keys whose values are left out.
     """
-    get = fields.get
+    kind = type(fields)
+    # A subclass of dict may lie; another mapping has nothing but its own methods.
+    lies = kind is not dict and issubclass(kind, dict)
+    get = partial(dict.get, fields) if lies else fields.get
     size = _OVERHEAD
     identifiers = get("odp_identifiers")
     if identifiers is not None:
         identifiers = _copy(identifiers)
         if type(identifiers) is dict:
-            for value in identifiers.values():
-                size += len(value) if type(value) is str else 24
+            for key, value in identifiers.items():
+                size += len(key) + (len(value) if type(value) is str else 24)
     if bound is not None:
         for layers in bound:
             for layer in layers:
@@ -123,8 +129,8 @@ def capture(
             identifiers,
             _settled(get("odp_type")),
             data,
-            None if stamp is None else _settled(stamp),
-            time,
+            None if stamp is None else _moment(stamp),
+            time if type(time) is float else _settled(time),
             _settled(get("odp_idempotence_id")),
             bound,
             origin,
@@ -135,22 +141,39 @@ def capture(
 
 def _settled(value: Any) -> Any:
     """Return *value*, or what it is now if it could be anything else later."""
-    if type(value) is str:
-        return value if len(value) <= MAX_TEXT else value[: MAX_TEXT + 1]
-    return value if type(value) in _LASTING else freeze(value, only_known=True)
+    if value is None or (type(value) is str and len(value) <= MAX_TEXT):
+        return value
+    return freeze(value, only_known=True)
+
+
+def _moment(stamp: Any) -> Any:
+    if type(stamp) is not datetime:
+        return _settled(stamp)
+    if stamp.tzinfo is None or type(stamp.tzinfo) is timezone:
+        return stamp
+    try:
+        return stamp.astimezone(timezone.utc)
+    except Exception:  # code of the application's time zones
+        return Unfit(stamp)
 
 
 def _copy(identifiers: Any) -> Any:
-    if type(identifiers) is not dict:
-        try:
-            identifiers = freeze_mapping(identifiers, shallow=True)
-        except TypeError:
-            return Unfit(identifiers)
-    copied = identifiers.copy()
-    for key, value in identifiers.items():
-        if type(value) not in _PLAIN:
-            copied[key] = freeze(value, only_known=True)
-    return copied
+    if type(identifiers) is dict and len(identifiers) <= MAX_VALUES:
+        copied = identifiers.copy()
+        for key, value in copied.items():
+            if type(key) is not str or len(key) > MAX_TEXT:
+                break
+            if type(value) is not str or len(value) > MAX_TEXT:
+                copied[key] = _settled(value)
+        else:
+            return copied
+    try:
+        pairs = freeze_mapping(identifiers, shallow=True)
+    except InvalidEventError as error:
+        return error
+    except TypeError:
+        return Unfit(identifiers)
+    return {key: _settled(value) for key, value in pairs.items()}
 
 
 def _frozen(data: Any, redact: frozenset[str]) -> tuple[Any, int]:
@@ -163,11 +186,11 @@ def _frozen(data: Any, redact: frozenset[str]) -> tuple[Any, int]:
                 size += len(value) + 12
                 if len(value) > MAX_TEXT:
                     break
-            elif kind in _PLAIN:
+            elif is_plain(kind):
                 size += 24
             else:
                 break
-            if type(key) is not str:
+            if type(key) is not str or len(key) > MAX_TEXT:
                 break
             size += len(key)
         else:
@@ -216,9 +239,9 @@ def build(
     if before_send is None:
         return event
     changed = before_send(event)
-    if changed is not None and not isinstance(changed, OdpEvent):
+    if changed is not None and not issubclass(type(changed), OdpEvent):
         raise InvalidEventError(
-            f"before_send returned {type(changed).__name__};"
+            f"before_send returned {name_of(changed)};"
             " return the event, a new OdpEvent, or None",
             reason="bad_before_send",
         )
@@ -232,8 +255,9 @@ def _made(
     redact: frozenset[str],
 ) -> OdpEvent:
     identifiers, data = logged.identifiers, logged.data
-    if isinstance(data, InvalidEventError):
-        raise data
+    for refused in (identifiers, data):
+        if isinstance(refused, InvalidEventError):
+            raise refused
     bound_identifiers, bound_data = logged.bound or ((), ())
     if default_identifiers or bound_identifiers:
         merged: dict[str, Any] = {}
@@ -266,4 +290,5 @@ def _made(
 def _redacted(event: OdpEvent, redact: frozenset[str]) -> OdpEvent:
     if not redact:
         return event
-    return replace(event, data=freeze_mapping(event.data, hidden=redact))
+    hidden = freeze_mapping(event.data, hidden=redact, uncounted=OWN_DATA)
+    return replace(event, data=hidden)

@@ -2,7 +2,9 @@
 
 Runs in the caller's thread, because a value may change after the log call, and only
 here is code of the application's objects run: their ``__str__`` and ``__iter__``, each
-guarded. What comes out is exact, built-in and ours alone.
+guarded. What comes out is exact, built-in and ours alone. An object that never answers
+holds up its own log call, where no lock is held yet, and nothing else; what is no
+`Exception` (KeyboardInterrupt, SystemExit) passes through to the log call it stopped.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ MAX_DEPTH = 8
 MAX_VALUES = 10_000
 """Values in one event, nested ones included."""
 
-_SCALARS = frozenset({int, float, bool, type(None)})
 _UNKNOWN = object()
+_NONE = type(None)
+_NAME: Any = type.__dict__["__name__"]
 
 
 def freeze(value: Any, *, only_known: bool = False) -> Any:
@@ -42,15 +45,16 @@ def freeze(value: Any, *, only_known: bool = False) -> Any:
     Text keeps one character more than ODP does, so that a cut can be counted later.
 
     Args:
-        only_known: Return an `Unfit` for what has no form of its own, instead of
-            calling its ``str()``.
+        only_known: Return an `Unfit` for what is no single value with a form of its
+            own: for lists and dicts, and instead of calling ``str()``.
     """
     if type(value) is Unfit:
         return value
+    if only_known:
+        single = _single(value)
+        return Unfit(value) if single is _UNKNOWN else single
     known = _freeze(value, _Room(), 0)
-    if known is not _UNKNOWN:
-        return known
-    return Unfit(value) if only_known else _text_of(value)
+    return _text_of(value) if known is _UNKNOWN else known
 
 
 class Unfit:
@@ -62,23 +66,36 @@ class Unfit:
         self.name = name_of(value)
 
 
+def is_plain(kind: type) -> bool:
+    """Whether values of *kind* are JSON's, and cannot change."""
+    # Not a look-up in a set: a metaclass with __eq__ makes classes without a hash.
+    return kind is int or kind is float or kind is bool or kind is _NONE
+
+
 def name_of(value: Any) -> str:
     """Return the name of the type of *value*, or of what an `Unfit` stands for."""
     if type(value) is Unfit:
         return value.name
-    return str(type.__getattribute__(type(value), "__name__"))
+    # Not type(value).__name__: a metaclass may have made a property of it.
+    return _exact(_NAME.__get__(type(value)))
 
 
 def freeze_mapping(
-    mapping: Any, *, shallow: bool = False, hidden: frozenset[str] = frozenset()
+    mapping: Any,
+    *,
+    shallow: bool = False,
+    hidden: frozenset[str] = frozenset(),
+    uncounted: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """
     Return a copy of *mapping* with text keys and, unless *shallow*, frozen values.
 
-    In a *shallow* copy, a key that is no text is "".
+    In a *shallow* copy, a key that is no text is "". Keys keep one character more
+    than ODP does, as values do.
 
     Args:
         hidden: Keys, at any depth, whose values are replaced by ``"[redacted]"``.
+        uncounted: Keys that `MAX_VALUES` does not count.
 
     Raises:
         TypeError: *mapping* is not a mapping, or cannot be read.
@@ -91,8 +108,12 @@ def freeze_mapping(
     if pairs is None:
         raise TypeError("not a mapping")
     if shallow:
+        _Room().take(len(pairs))
         return {_key(key): value for key, value in pairs}
-    return _Room(hidden).dict_of(pairs, 1)
+    room = _Room(hidden)
+    if uncounted:
+        room.left += sum([type(key) is str and key in uncounted for key, _ in pairs])
+    return room.dict_of(pairs, 1)
 
 
 class _Room:
@@ -108,7 +129,7 @@ class _Room:
         self.left -= count
         if self.left < 0:
             raise InvalidEventError(
-                f"data holds more than {MAX_VALUES} values; log what matters of it",
+                f"an event holds at most {MAX_VALUES} values; log what matters of them",
                 reason="too_many_values",
             )
 
@@ -116,13 +137,13 @@ class _Room:
         self.take(len(pairs))
         made: dict[str, Any] = {}
         for key, value in pairs:
-            if type(key) is not str:
+            if type(key) is not str or len(key) > MAX_TEXT:
                 key = _key(key) or _text_of(key)
             if self.hidden and key in self.hidden:
                 made[key] = "[redacted]"
                 continue
             kind = type(value)
-            if kind in _SCALARS or (kind is str and len(value) <= MAX_TEXT):
+            if is_plain(kind) or (kind is str and len(value) <= MAX_TEXT):
                 made[key] = value
                 continue
             plain = _freeze(value, self, depth)
@@ -138,10 +159,25 @@ class _Room:
         return made
 
 
+def _single(value: Any) -> Any:
+    """Return the plain form of *value*, or _UNKNOWN if it is no single value."""
+    kind = type(value)
+    if is_plain(kind):
+        return value
+    if kind is str:
+        return value[: MAX_TEXT + 1]
+    try:
+        if issubclass(kind, Enum):
+            return _single(value.value)
+        return _scalar(value, kind)
+    except Exception:  # code of the application's objects
+        return _UNKNOWN
+
+
 def _freeze(value: Any, room: _Room, depth: int) -> Any:
     """Return the plain form of *value*, or _UNKNOWN if only its ``str()`` is left."""
     kind = type(value)
-    if kind in _SCALARS:
+    if is_plain(kind):
         return value
     if kind is str:
         return value[: MAX_TEXT + 1]
@@ -168,24 +204,26 @@ def _freeze(value: Any, room: _Room, depth: int) -> Any:
 def _scalar(value: Any, kind: type) -> Any:
     # The base types' own methods: a subclass may lie in its overrides.
     if issubclass(kind, str):
-        return str.__str__(value)[: MAX_TEXT + 1]
+        return _exact(value)
     if issubclass(kind, int):
         return int.__int__(value)
     if issubclass(kind, float):
         return float.__float__(value)
     if issubclass(kind, (datetime, date, time)):
-        return str(value.isoformat())
+        return _exact(value.isoformat())
     if issubclass(kind, timedelta):
         return timedelta.total_seconds(value)
     if issubclass(kind, Decimal):
-        return str(value) if value.is_finite() else float("nan")
+        return _exact(str(value)) if Decimal.is_finite(value) else float("nan")
     if issubclass(kind, UUID):
-        return str(value)
-    if issubclass(kind, (bytes, bytearray)):
-        return bytes(value[: 4 * MAX_TEXT]).decode("utf-8", "replace")[: MAX_TEXT + 1]
+        return _exact(str(value))
+    for binary in (bytes, bytearray):
+        if issubclass(kind, binary):
+            start = binary.__getitem__(value, slice(4 * (MAX_TEXT + 1)))
+            return start.decode("utf-8", "replace")[: MAX_TEXT + 1]
     if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:
         item = value.item()
-        if type(item) in _SCALARS:
+        if is_plain(type(item)):
             return item
     return _UNKNOWN
 
@@ -199,7 +237,10 @@ def _elements(value: Any, kind: type) -> list[Any] | None:
 
 def _pairs(value: Any) -> list[tuple[Any, Any]] | None:
     kind = type(value)
-    if kind is dict or kind is MappingProxyType:
+    if kind is dict:
+        # Copied first, in one step: another thread may be changing it.
+        return list(value.copy().items())
+    if kind is MappingProxyType:
         return list(value.items())
     if issubclass(kind, dict):
         return list(dict.items(value))
@@ -210,21 +251,17 @@ def _pairs(value: Any) -> list[tuple[Any, Any]] | None:
 
 def _key(key: Any) -> str:
     """Return the text that *key* is; "" if it is none."""
-    kind = type(key)
-    if kind is str:
-        return str(key)
-    if issubclass(kind, str):
-        # Of a (str, Enum) too this is the value, where str() gives "Name.MEMBER".
-        return str.__str__(key)[: MAX_TEXT + 1]
-    return ""
+    # Of a (str, Enum) too this is the value, where str() gives "Name.MEMBER".
+    return _exact(key) if issubclass(type(key), str) else ""
+
+
+def _exact(text: Any) -> str:
+    """Return *text*, of str or a subclass, as a str of ODP's length and one more."""
+    return str.__str__(text)[: MAX_TEXT + 1]
 
 
 def _text_of(value: Any) -> str:
-    kind = type(value)
     try:
-        if kind is str:
-            return str(value)[: MAX_TEXT + 1]
-        text = str(value)
-        return str.__str__(text)[: MAX_TEXT + 1]
+        return _exact(str(value))
     except Exception:  # code of the application's objects
-        return f"<{name_of(value)}>"
+        return f"<{name_of(value)[: MAX_TEXT - 2]}>"

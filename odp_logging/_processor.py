@@ -65,6 +65,7 @@ class OdpProcessor:
                 " the renderer, where the event still is a dict",
             )
             return event_dict
+        tagged = False
         try:
             tagged = ACTION in event_dict
             if tagged:
@@ -80,7 +81,8 @@ class OdpProcessor:
     def _capture(self, method_name: str, event_dict: MutableMapping[str, Any]) -> None:
         record = event_dict.get("_record")
         action = event_dict[ACTION]
-        if not isinstance(action, Taken) and not _is_foreign(event_dict):
+        # issubclass() and not isinstance(), which asks the object and may run its code.
+        if not issubclass(type(action), Taken) and not _is_foreign(event_dict):
             level = _LEVELS.get(method_name, 0)
             self.client.put(
                 event_dict,

@@ -273,6 +273,15 @@ def test_an_integer_of_any_length_can_be_sent():
     """An integer with more digits than Python prints becomes text of 1,024 at most."""
     assert data_of(10**10_000).startswith("0x")
     assert len(data_of(10**10_000)) == 1024
+    assert data_of(10**2_000) == str(10**2_000)[:1024]
+
+
+def test_an_integer_that_would_be_cut_names_nobody():
+    """An identifier of more than 1,024 digits is left out: cut, it names another."""
+    for digits in (1_025, 10_000):
+        event = OdpEvent("a", {"id": 10 ** (digits - 1), **WHO})
+
+        assert (event.identifiers, event.adjusted) == (WHO, {"identifier": 1})
 
 
 def test_nesting_is_bounded_and_counted():
@@ -292,6 +301,47 @@ def test_a_cycle_ends():
     ring.append(ring)
 
     assert data_of(ring)[1][0] == 1
+
+
+@pytest.mark.parametrize("what", ["action", "type", "idempotence_id"])
+def test_names_that_are_cut_are_counted(what):
+    """An action, type or id over 1,024 characters is cut, and counted as such."""
+    event = OdpEvent(**{"action": "a", "identifiers": WHO, what: "x" * 1025})
+
+    assert getattr(event, what) == "x" * 1024
+    assert event.adjusted == {"cut": 1}
+
+
+def test_too_many_identifiers_are_refused():
+    """An event with more than ten thousand identifiers is refused."""
+    with pytest.raises(InvalidEventError, match="10000") as caught:
+        OdpEvent("a", {f"id{n}": "x" for n in range(10_001)})
+
+    assert caught.value.reason == "too_many_values"
+
+
+def test_identifiers_with_long_names_are_left_out():
+    """An identifier whose name ODP could not store is left out, and counted."""
+    event = OdpEvent("a", {"k" * 1025: "x", **WHO})
+
+    assert (event.identifiers, event.adjusted) == (WHO, {"identifier": 1})
+
+
+def test_a_member_without_a_value_is_none():
+    """An Enum member whose value is None counts as none."""
+    nothing = enum.Enum("Nothing", {"NONE": None}).NONE
+
+    assert OdpEvent("a", WHO, nothing).type == "fullstack"
+    assert not OdpEvent("a", {"id": nothing, **WHO}).adjusted
+    with pytest.raises(InvalidEventError, match="action is empty"):
+        OdpEvent(nothing, WHO)
+
+
+def test_a_full_event_can_be_made_again():
+    """The data that every event has does not count, so before_send may replace it."""
+    event = OdpEvent("a", WHO, data={"list": [0] * 9_999}, timestamp=5)
+
+    assert dataclasses.replace(event) == event
 
 
 def test_too_many_values_are_refused():
@@ -326,6 +376,28 @@ def test_a_timestamp_that_is_none_is_left_out_and_counted(timestamp):
 
     assert "ts" not in event.data
     assert event.adjusted == {"timestamp": 1}
+
+
+@pytest.mark.parametrize("timestamp", [1e300, -1e300, 1_291_191_960_000_000, "1e40"])
+def test_a_time_out_of_all_reach_is_left_out(timestamp):
+    """A number beyond the year 5138, even as milliseconds, is no time."""
+    event = OdpEvent("a", WHO, timestamp=timestamp)
+
+    assert "ts" not in event.data
+    assert event.adjusted == {"timestamp": 1}
+
+
+def test_a_datetime_cannot_lie():
+    """What a subclass of datetime says of its timestamp is not asked."""
+
+    class Liar(datetime):
+        def timestamp(self) -> Any:
+            return Raising()
+
+    assert (
+        OdpEvent("a", WHO, timestamp=Liar(1970, 1, 1, tzinfo=timezone.utc)).data["ts"]
+        == 0
+    )
 
 
 def test_ts_in_data_wins_over_the_timestamp():

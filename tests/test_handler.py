@@ -583,6 +583,38 @@ def test_structlogs_event_dict_passes_a_queue_with_the_filter(client, emulator, 
     assert sent(emulator)[0]["data"]["item"] == "shirt"
 
 
+class Lying(dict):
+    """An event dict whose own methods cannot be used."""
+
+    def __iter__(self) -> Any:
+        raise RuntimeError("no keys")
+
+    keys = get = __getitem__ = __contains__ = __iter__
+
+
+class Unlike:
+    """A key that looks like the tag, and cannot be compared with it."""
+
+    def __hash__(self) -> int:
+        return hash("odp_action")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("no equality")
+
+
+@pytest.mark.parametrize("message", [Lying(TAGGED), {Unlike(): 1}, Lying({"a": 1})])
+def test_a_message_that_lies_passes_the_filter(client, emulator, message):
+    """ContextFilter lets pass what it cannot read, and reads what it can."""
+    record = logging.makeLogRecord({"msg": message, "levelno": 20})
+
+    assert ContextFilter().filter(record)
+    OdpHandler(client=client).handle(record)
+    assert client.flush(5)
+    tagged = "odp_data" in record.__dict__
+    assert [event["data"]["item"] for event in sent(emulator)] == ["shirt"] * tagged
+    assert client.stats.rejected in ({}, {"not_capturable": 1})
+
+
 def test_a_large_action_takes_no_more_than_its_share(client):
     """Of a text without end only what ODP keeps is held."""
     handler = OdpHandler(max_batch_size=1)

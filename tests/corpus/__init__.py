@@ -1,0 +1,1 @@
+"""Hostile records, each with what must become of it."""
