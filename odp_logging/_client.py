@@ -19,6 +19,7 @@ from ._diagnostics import Diagnostics
 from ._event import DEFAULT_TYPE, OdpEvent, canonical_identifiers
 from ._flusher import Flusher
 from ._mapping import capture
+from ._plain import name_of
 from ._stats import Stats, plus
 from .exceptions import ConfigurationError, InvalidEventError
 
@@ -126,10 +127,10 @@ class OdpClient:
 
     def send(self, event: OdpEvent) -> None:
         """Send *event*; what is no `OdpEvent` is rejected and counted."""
-        if not isinstance(event, OdpEvent):
+        if not issubclass(type(event), OdpEvent):  # isinstance would ask the object
             self._refuse(
                 "no_event",
-                f"send takes an OdpEvent, not {type(event).__name__}; use"
+                f"send takes an OdpEvent, not {name_of(event)}; use"
                 " send_odp_event for its parts",
                 _caller(),
             )
