@@ -88,9 +88,10 @@ def bound() -> tuple[Bound, Bound] | None:
     if module is not None:
         theirs = _of_structlog(module)
         if theirs:
-            if theirs.get("odp_identifiers"):
+            # Not asked whether they are empty: that may be the application's code.
+            if theirs.get("odp_identifiers") is not None:
                 identifiers += (_copied(theirs["odp_identifiers"], shallow=True),)
-            if theirs.get("odp_data"):
+            if theirs.get("odp_data") is not None:
                 data += (_copied(theirs["odp_data"], shallow=False),)
     return (identifiers, data) if identifiers or data else None
 

@@ -36,6 +36,22 @@ def send(client: OdpClient, emulator: Emulator, logger: Any) -> Any:
     return send
 
 
+class Undecided:
+    """What does not say whether it is empty."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("never")
+
+
+def test_what_structlog_binds_may_not_be_what_it_should(client, emulator):
+    """Nonsense in structlog's context harms no event."""
+    with structlog.contextvars.bound_contextvars(odp_identifiers=Undecided()):
+        client.send_odp_event("viewed", {"fs_user_id": "u1"})
+
+    assert client.flush(10)
+    assert emulator.stats()["unique"] == 1
+
+
 def test_bound_identifiers_reach_a_record_without_its_own(send):
     """A record that names nobody is about whom the context names."""
     bind_identifiers(fs_user_id="u1", email="a@example.com")
