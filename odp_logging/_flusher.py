@@ -364,6 +364,7 @@ class Flusher:
                 self._worker = 0
                 self._thread = None
                 self.idle = True
+                self.passage.end()  # who waits for this thread asks only once a second
         # What was put since the last look, by those who still saw a thread.
         if self._thread is None and self._deadline is None and not self.is_empty():
             self.wake()

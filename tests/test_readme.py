@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import shlex
@@ -19,6 +20,7 @@ from odp_logging._mapping import FIELDS
 from odp_logging.emulator import Emulator
 
 from .conftest import KEY
+from .journeys import battery
 from .test_spools import buried as buried
 from .test_spools import home as home
 
@@ -122,6 +124,13 @@ def test_the_settings_table_is_complete_and_true():
 def test_the_fields_table_is_complete():
     """Every field of a record is explained."""
     assert set(rows("What happens to an event")) == FIELDS
+
+
+def test_the_promise_table_is_what_the_battery_found():
+    """README shows the battery's promises and what its last run found, no more."""
+    stored = json.loads(battery.STORED.read_text(encoding="utf-8"))
+
+    assert battery.shown(README) == battery.table(stored)
 
 
 def test_readme_is_short_and_its_links_hold():

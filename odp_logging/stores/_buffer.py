@@ -98,6 +98,7 @@ class Buffer:
         self._retried = 0
         self._rejected: dict[str, int] = {}
         self._dropped: dict[str, int] = {}
+        self._refused: deque[str] = deque()
         self._adjusted: dict[str, int] = {}
         self._look_at = self._next_look()
 
@@ -409,11 +410,16 @@ class Buffer:
 
     def refuse(self, reason: str) -> None:
         """Count an event that is rejected before it comes to rest here."""
-        if self._lock.mine():
-            return
-        with self._lock.section():
+        # Noted first: who interrupts the books leaves it to them.
+        self._refused.append(reason)
+        if not self._lock.mine():
+            with self._lock.section():
+                self._count_refused()
+
+    def _count_refused(self) -> None:
+        while self._refused:
+            self._count_rejected(self._refused.popleft())
             self._accepted += 1
-            self._count_rejected(reason)
 
     def entered(self) -> int:
         """Return the number of the newest event here, counted from 1."""
@@ -450,6 +456,7 @@ class Buffer:
         if self._lock.mine():
             return self._counts()
         with self._lock.section():
+            self._count_refused()
             return self._counts()
 
     def _counts(self) -> Counts:

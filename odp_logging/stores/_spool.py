@@ -77,6 +77,7 @@ class Spool:
         self._prepared = False
         self._given_up = False
         self._late: deque[OdpEvent] = deque()
+        self._refused: deque[str] = deque()
         self._invalid: list[tuple[int, Invalid]] = []
         self._current: _Taken | None = None
         self._said: list[tuple[str, str]] = []
@@ -134,6 +135,7 @@ class Spool:
 
     def _reject(self, invalid: Invalid) -> bool:
         if self._lock.mine():
+            self.refuse(invalid.reason)
             return False
         with self._lock.section():
             self._accepted += 1
@@ -484,12 +486,17 @@ class Spool:
 
     def refuse(self, reason: str) -> None:
         """Count an event that is rejected before it comes to rest here."""
-        if self._lock.mine():
-            return
-        with self._lock.section():
+        # Noted first: who interrupts the books leaves it to them.
+        self._refused.append(reason)
+        if not self._lock.mine():
+            with self._lock.section():
+                self._count_refused()
+
+    def _count_refused(self) -> None:
+        while self._refused:
+            self._count(self._rejected, self._refused.popleft())
             self._accepted += 1
             self._entered += 1
-            self._count(self._rejected, reason)
 
     def give_up(self, reason: str) -> int:
         """Let go of the files, which stay; return how many events are lost."""
@@ -572,6 +579,7 @@ class Spool:
             return self._counts()
         with self._lock.section():
             self._mend()
+            self._count_refused()
             return self._counts()
 
     def _counts(self) -> Counts:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pytest
 
 from odp_logging.emulator import Emulator
 
-from .pythons import FOUND, ROOT, Python, installed
+from .pythons import FOUND, Python, ready
 
 if os.environ.get("CI") == "true" and len(FOUND) < 2:
     raise RuntimeError(
@@ -25,13 +23,7 @@ if os.environ.get("CI") == "true" and len(FOUND) < 2:
 @pytest.fixture(scope="session", params=list(FOUND))
 def python(request: pytest.FixtureRequest) -> Python:
     """Each CPython of this machine, with what the package needs installed."""
-    version, path = request.param, FOUND[request.param]
-    if path == sys.executable:
-        return Python(version, path)
-    key = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()[:12]
-    cache = request.config.cache
-    home = Path(str(cache.mkdir(f"journeys-{version}-{key}")))
-    return Python(version, installed(path, home))
+    return ready(request.param, Path(str(request.config.cache.mkdir("pythons"))))
 
 
 @pytest.fixture

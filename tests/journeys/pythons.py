@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +24,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 MINORS = range(10, 20)
 FLOORS = ["requests>=2.31", "structlog>=23.3"]
+LIMIT = 60.0
+"""Seconds that any program may take."""
 
 _ASK = (
     "import platform, sys; print(platform.python_implementation(),"
@@ -45,18 +49,22 @@ class Ended:
 
 
 class Program:
-    """A program that runs; ended when its `with` is left."""
+    """A program that runs; ended when its `with` is left, or after a minute."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self._began = time.monotonic()
         self.process = subprocess.Popen(
             command,
             env=environment,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
+        self._limit = threading.Timer(LIMIT, self._kill)
+        self._limit.daemon = True
+        self._limit.start()
 
     def line(self) -> str:
         """Wait for its next line."""
@@ -64,7 +72,7 @@ class Program:
         return self.process.stdout.readline().strip()
 
     def end(self, timeout: float = 30.0) -> Ended:
-        """Wait for its end."""
+        """End its stdin and wait for its end."""
         out, err = self.process.communicate(timeout=timeout)
         seconds = time.monotonic() - self._began
         return Ended(self.process.returncode, out, err, seconds)
@@ -73,12 +81,16 @@ class Program:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._limit.cancel()
+        self._kill()
+        self.process.communicate()
+
+    def _kill(self) -> None:
         try:
             # Those that it started too: one that hangs must not outlive its test.
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        self.process.communicate()
 
 
 @dataclass(frozen=True)
@@ -145,6 +157,17 @@ def _parts(version: str) -> tuple[int, ...]:
 
 
 FOUND = _find()
+
+
+def ready(version: str, cache: Path) -> Python:
+    """Return the CPython *version*, with what the package needs, kept in *cache*."""
+    path = FOUND[version]
+    if path == sys.executable:
+        return Python(version, path)
+    key = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()[:12]
+    home = cache / f"journeys-{version}-{key}"
+    home.mkdir(parents=True, exist_ok=True)
+    return Python(version, installed(path, home))
 
 
 def installed(path: str, home: Path, *more: str) -> str:

@@ -15,37 +15,6 @@ pytestmark = pytest.mark.slow
 UNDELIVERED = re.compile(r"exiting with (\d+) undelivered event")
 
 
-@pytest.mark.parametrize(
-    ("how", "status", "count"),
-    [
-        ("return", 0, 5),
-        ("status", 3, 5),
-        ("outlived", 0, 6),
-        ("collected", 0, 5),
-        ("closed twice", 0, 6),
-        ("shutdown", 0, 6),
-    ],
-)
-def test_all_is_delivered(
-    python: Python, odp: Emulator, how: str, status: int, count: int
-) -> None:
-    """However a process ends, it delivers all, keeps its status and says nothing."""
-    ended = python.run("end.py", odp.url, how)
-
-    assert (status, "") == (ended.status, ended.err)
-    assert list(range(count)) == numbers(odp)
-
-
-def test_uncaught(python: Python, odp: Emulator) -> None:
-    """An uncaught exception shows its traceback, and all is delivered."""
-    ended = python.run("end.py", odp.url, "uncaught")
-
-    assert ended.status == 1
-    assert ended.err.startswith("Traceback")
-    assert ended.err.endswith("ValueError: the application's own\n")
-    assert list(range(5)) == numbers(odp)
-
-
 def test_one_event(python: Python, odp: Emulator) -> None:
     """A process that logs one event and ends delivers it and says nothing."""
     ended = python.run("one.py", odp.url)
@@ -58,32 +27,12 @@ def test_one_event(python: Python, odp: Emulator) -> None:
 def test_exit_callbacks(
     python: Python, odp: Emulator, how: str, expected: list[int]
 ) -> None:
-    """What exit callbacks log is delivered, whether they run before ours or after."""
+    """What exit callbacks log after ours is delivered at once, nobody waits for it."""
     ended = python.run("at_exit.py", odp.url, *[how] * bool(how))
 
+    assert float(ended.out) < 0.7
     assert (ended.status, ended.err) == (0, "")
     assert expected == numbers(odp)
-
-
-def test_daemon_threads(python: Python, odp: Emulator) -> None:
-    """Daemon threads that log to the very end neither crash nor hold up the process."""
-    ended = python.run("end.py", odp.url, "daemons")
-
-    assert ended.status == 0
-    assert ended.seconds < 4
-    assert "Traceback" not in ended.err
-    assert "Fatal" not in ended.err
-    assert set(range(5)) <= set(numbers(odp))
-
-
-def test_finaliser(python: Python, odp: Emulator) -> None:
-    """What a finaliser logs at the very end is delivered or declared."""
-    ended = python.run("finaliser.py", odp.url)
-
-    declared = [int(count) for count in UNDELIVERED.findall(ended.err)]
-    assert ended.status == 0
-    assert "Traceback" not in ended.err
-    assert len(numbers(odp)) + sum(declared) == 2
 
 
 @pytest.mark.parametrize(

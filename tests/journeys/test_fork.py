@@ -11,35 +11,6 @@ from .pythons import Python, numbers
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("how", ["exit", "_exit"])
-def test_fork(python: Python, odp: Emulator, how: str) -> None:
-    """A child of os.fork delivers its events, and leaves its parent's to the parent."""
-    ended = python.run("fork.py", odp.url, how)
-
-    assert (ended.status, ended.err) == (0, "")
-    assert numbers(odp) == [0, 1, 2, 3]
-
-
-def test_fork_storm(python: Python, odp: Emulator) -> None:
-    """Forks in the middle of other threads' log calls neither hang nor lose any."""
-    ended = python.run("fork_storm.py", odp.url)
-
-    assert (ended.status, ended.err) == (0, "")
-    found = numbers(odp)
-    assert list(range(10_000, 10_160)) == [n for n in found if n >= 10_000]
-    assert ended.numbers == [len([n for n in found if n < 10_000])]
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-@pytest.mark.parametrize("kind", ["process", "pool", "executor"])
-def test_multiprocessing(python: Python, odp: Emulator, kind: str, method: str) -> None:
-    """Processes of `multiprocessing` deliver their events, however they are started."""
-    ended = python.run("processes.py", odp.url, kind, method)
-
-    assert (ended.status, ended.err) == (0, "")
-    assert numbers(odp) == [0, 1, 2, 3]
-
-
 def test_silent_fork(python: Python, odp: Emulator) -> None:
     """After a fork that ran no hooks, what is logged is delivered."""
     ended = python.run("silent_fork.py", odp.url)

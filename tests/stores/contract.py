@@ -104,6 +104,16 @@ class StoreContract:
         assert store.counts().rejected == {"in_callback": 1}
         assert balanced(store)
 
+    def test_what_is_refused_amid_the_books_is_counted(self):
+        """An event refused by who interrupts the store is not lost to the counts."""
+        store: Any = self.make()
+        with store._lock.section():
+            store.refuse("in_callback")
+
+        assert store.counts().rejected == {"in_callback": 1}
+        assert store.counts().accepted == 1
+        assert balanced(store)
+
     def test_a_store_is_empty_after_a_fork(self):
         """In the child nothing is left and nothing was counted."""
         store = self.make()

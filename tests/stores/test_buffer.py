@@ -282,7 +282,8 @@ def test_a_put_in_the_middle_of_the_books_does_not_wait():
     store.put(Interrupting())
 
     assert interrupted == [False]
-    assert store.counts().accepted == 7
+    assert store.counts().accepted == 8
+    assert store.counts().rejected == {"ignored": 1}
     assert balanced(store)
 
 

@@ -31,8 +31,8 @@ elif how == "daemons":
 
     for first in (5, 6):
         threading.Thread(target=busy, args=(first,), daemon=True).start()
-    while handler.client.stats.accepted < 20:
-        pass
+    shop.until(lambda: handler.client.stats.accepted >= 20)
+    shop.note("mark")
 elif how == "collected":
     shop.log.removeHandler(handler)
     del handler

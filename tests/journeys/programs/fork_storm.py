@@ -33,5 +33,4 @@ codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in childre
 done.set()
 for thread in threads:
     thread.join()
-print(shop.log.handlers[0].client.stats.accepted)
 sys.exit(any(codes))
