@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from odp_logging.emulator import Emulator
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 MINORS = range(10, 20)
+_NONE: Mapping[str, object] = {}
 FLOORS = ["requests>=2.31", "structlog>=23.3"]
 
 _ASK = (
@@ -94,20 +95,30 @@ class Python:
         major, minor = self.version.split(".")[:2]
         return int(major), int(minor)
 
-    def start(self, program: str, *arguments: str) -> Program:
-        """Start *program* of the folder beside this file."""
+    def start(
+        self, program: str, *arguments: str, settings: Mapping[str, object] = _NONE
+    ) -> Program:
+        """Start *program* of the folder beside this file, *settings* as ``ODP_*``."""
         kept = ("HOME", "LANG", "PATH", "SYSTEMROOT", "TMPDIR")
         environment = {name: os.environ[name] for name in kept if name in os.environ}
         environment["PYTHONPATH"] = str(ROOT)
+        for name, value in settings.items():
+            environment[f"ODP_{name.upper()}"] = str(value)
         # That a process with threads forks is what some of them are about.
         quiet = ["-W", "ignore:This process:DeprecationWarning"]
         path = str(HERE / "programs" / program)
         return Program([self.path, *quiet, path, *arguments], environment)
 
-    def run(self, program: str, *arguments: str) -> Ended:
+    def run(
+        self,
+        program: str,
+        *arguments: str,
+        settings: Mapping[str, object] = _NONE,
+        timeout: float = 30.0,
+    ) -> Ended:
         """Run *program* to its end."""
-        with self.start(program, *arguments) as running:
-            return running.end()
+        with self.start(program, *arguments, settings=settings) as running:
+            return running.end(timeout)
 
 
 def _candidates() -> Iterator[str]:
