@@ -53,6 +53,7 @@ class Program:
         self.process = subprocess.Popen(
             command,
             env=environment,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -65,7 +66,7 @@ class Program:
         return self.process.stdout.readline().strip()
 
     def end(self, timeout: float = 30.0) -> Ended:
-        """Wait for its end."""
+        """Close its input, and wait for its end."""
         out, err = self.process.communicate(timeout=timeout)
         seconds = time.monotonic() - self._began
         return Ended(self.process.returncode, out, err, seconds)

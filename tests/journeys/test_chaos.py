@@ -97,7 +97,7 @@ def survive(python: Python, odp: Emulator, each: int) -> None:
 
 
 def test_chaos(python: Python, failing: Emulator) -> None:
-    """10,000 events through mixed faults: none lost, each repetition known by its id."""
+    """10,000 events through mixed faults: none lost, each repetition has a known id."""
     survive(python, failing, 2_500)
 
 

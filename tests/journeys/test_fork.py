@@ -20,16 +20,6 @@ def test_fork(python: Python, odp: Emulator, how: str) -> None:
     assert numbers(odp) == [0, 1, 2, 3]
 
 
-def test_fork_storm(python: Python, odp: Emulator) -> None:
-    """Forks in the middle of other threads' log calls neither hang nor lose any."""
-    ended = python.run("fork_storm.py", odp.url)
-
-    assert (ended.status, ended.err) == (0, "")
-    found = numbers(odp)
-    assert list(range(10_000, 10_160)) == [n for n in found if n >= 10_000]
-    assert ended.numbers == [len([n for n in found if n < 10_000])]
-
-
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("kind", ["process", "pool", "executor"])
 def test_multiprocessing(python: Python, odp: Emulator, kind: str, method: str) -> None:

@@ -72,15 +72,6 @@ def test_sigterm_in_a_loop(python: Python, odp: Emulator) -> None:
     assert last == stats["unique"] - 1
 
 
-def test_alarm(python: Python, odp: Emulator) -> None:
-    """A handler that logs in the middle of log calls neither hangs nor loses any."""
-    ended = python.run("alarm.py", odp.url)
-
-    assert (ended.status, ended.err) == (0, "")
-    assert odp.stats()["unique"] == ended.numbers[0]
-    assert odp.stats()["duplicates"] == 0
-
-
 def test_collector(python: Python, odp: Emulator) -> None:
     """What a garbage collection logs is delivered, or rejected on our own thread."""
     ended = python.run("collector.py", odp.url)
