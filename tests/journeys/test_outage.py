@@ -199,6 +199,3 @@ def test_an_hour_of_failures(hour: Hour, logger: logging.Logger) -> None:
     assert told["rejected"] == rejected["refused"]
     assert 0.9 * stats.dropped["overflow"] < told["overflow"]
     assert told["overflow"] <= stats.dropped["overflow"]
-    print(
-        len(hour.lines), {k: (len(hour.times(k)), hour.total(k)) for k in KINDS}, stats
-    )
