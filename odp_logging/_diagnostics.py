@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from ._lock import OwnedLock
 
@@ -55,6 +56,10 @@ class Diagnostics:
             say(message, level)
         except Exception:  # a log call, or the flusher's thread, must survive this
             pass
+
+    def __reduce__(self) -> Any:
+        # With a processor, to a spawned process, which has lines of its own to say.
+        return type(self), ()
 
 
 class _Kind:
