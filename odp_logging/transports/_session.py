@@ -98,6 +98,10 @@ class _Adapter(HTTPAdapter):
 class _Http(HTTPConnection):
     """A connection that keeps to the wire's time, and tells it how far it came."""
 
+    # Where somebody turns it on for all connections, http.client prints each request:
+    # its headers, the key among them, and its body.
+    debuglevel = 0
+
     # urllib3 hands what a pool does not know to its connections: so the wire gets here.
     def __init__(self, *args: Any, wire: Wire, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
