@@ -103,8 +103,9 @@ def capture(
     if identifiers is not None:
         identifiers = _copy(identifiers)
         if type(identifiers) is dict:
-            for value in identifiers.values():
-                size += len(value) if type(value) is str else 24
+            for key, value in identifiers.items():
+                size += len(key) if type(key) is str else 24
+                size += len(value) + 12 if type(value) is str else 24
     if bound is not None:
         for layers in bound:
             for layer in layers:
@@ -149,7 +150,11 @@ def _copy(identifiers: Any) -> Any:
     copied = identifiers.copy()
     for key, value in identifiers.items():
         if type(value) not in _PLAIN:
-            copied[key] = freeze(value, only_known=True)
+            plain = freeze(value, only_known=True)
+            # A list identifies nobody: a large one is not held until that is said.
+            copied[key] = plain if type(plain) in _PLAIN else Unfit(value)
+        elif type(value) is str and len(value) > MAX_TEXT:
+            copied[key] = value[: MAX_TEXT + 1]  # as long as it takes to be too long
     return copied
 
 
