@@ -59,7 +59,7 @@ import odp_logging
 from odp_logging import ConfigurationError, OdpClient, OdpHandler, OdpProcessor
 from odp_logging.emulator import Emulator
 
-from .journeys.pythons import Python
+from .journeys.pythons import ROOT, Program
 from .transports.conftest import Connection, Peer, Script, always, reply
 from .transports.conftest import _plain_environment as _plain_environment
 from .transports.conftest import certificate as certificate
@@ -254,8 +254,11 @@ def test_the_key_in_processes(peer: NewPeer) -> None:
         "flush_interval": 0.01,
         "shutdown_timeout": 0.1,
     }
-    python = Python("3", sys.executable)
-    with python.start("secret.py", settings=settings) as running:
+    environment = {f"ODP_{name.upper()}": str(it) for name, it in settings.items()}
+    environment |= {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
+    program = str(ROOT / "tests" / "journeys" / "programs" / "secret.py")
+    command = [sys.executable, "-X", "dev", program]
+    with Program(command, environment) as running:
         assert running.line() == "ready"
         assert served.wait(20)
         pid = str(running.process.pid)

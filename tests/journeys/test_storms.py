@@ -85,7 +85,7 @@ def test_fork_storm(python: Python, failing: Emulator) -> None:
 
 
 def test_signal_storm(python: Python, failing: Emulator) -> None:
-    """A 1 ms timer whose handler logs and reads the stats neither hangs nor loses."""
+    """A 1 ms timer whose handler logs, in the middle of log calls, loses nothing."""
     settings = {**SETTINGS, "api_host": failing.url}
     with Books(failing) as books:
         ended = python.run("alarms.py", "r", "2000", "500", settings=settings)
