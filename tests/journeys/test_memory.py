@@ -47,6 +47,10 @@ def test_a_million_events(refusing: str) -> None:
     assert said["dropped"] == {"overflow": 990_001}
     assert said["wrong"] == 0
     assert said["requests"] > 3  # it was tried all the time
+    # One line on the outage, one on the drops, one at the end; more after a minute.
+    lines = ended.err.splitlines()
+    assert len(lines) <= 3 + 2 * int(ended.seconds / 60)
+    assert "exiting with 10000 undelivered events" in lines[-1]
     # The first twentieth fills the buffer five times over: from there on it is flat.
     assert max(taken) - taken[0] < 4 * MIB
     assert max(taken) < 30 * MIB
