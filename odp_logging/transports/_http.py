@@ -73,6 +73,7 @@ class Http:
         try:
             return self._send(batch, deadline)
         except BaseException as interruption:
+            self.close()
             _forget_locals(interruption, outer)
             raise
 
