@@ -60,8 +60,9 @@ class Reports:
         """Mark that this thread runs callbacks, whose own events would never end."""
         # Looked up now: gevent may have patched it after our import.
         me = threading.get_ident()
-        self._busy.add(me)
         try:
+            # Within: a signal handler may raise as soon as it is there.
+            self._busy.add(me)
             yield
         finally:
             self._busy.discard(me)

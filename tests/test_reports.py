@@ -73,3 +73,19 @@ def test_an_action_stays_on_its_line(say):
     assert said.isprintable()
     assert "/sold ERROR: forged:" in said
     assert len(said) < 300
+
+
+def test_an_interrupted_mark_does_not_stay():
+    """Ctrl-C as a callback begins does not refuse all later events of this thread."""
+
+    class Marks(set[int]):
+        def add(self, mark: int) -> None:
+            super().add(mark)
+            raise KeyboardInterrupt
+
+    reports = Reports(Diagnostics())
+    reports._busy = Marks()
+    with pytest.raises(KeyboardInterrupt), reports.foreign_code():
+        pass
+
+    assert not reports.is_mine()
