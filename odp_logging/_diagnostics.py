@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ._lock import OwnedLock
 
 LOGGER = logging.getLogger("odp_logging")
 
 INTERVAL = 60.0
 """Seconds during which a second line of the same kind is counted, not written."""
+
+_PATIENCE = 1.0
 
 
 class Diagnostics:
@@ -30,24 +38,53 @@ class Diagnostics:
 
     def after_fork(self) -> None:
         """Start afresh in a forked child, which has lines of its own to say."""
-        self._said: dict[str, float] = {}
-        self._suppressed: dict[str, int] = {}
+        self._lock = OwnedLock()
+        self._kinds: dict[str, _Kind] = {}
 
     def warn(self, kind: str, message: str, level: int = logging.WARNING) -> None:
         """Say *message*, unless its *kind* was heard within the last minute."""
-        now = self._clock()
-        last = self._said.get(kind)
-        if last is not None and now - last < INTERVAL:
-            self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
+        heard = self._kinds.get(kind) or self._kinds.setdefault(kind, _Kind())
+        number, now = next(heard.numbers), self._clock()
+        if heard.is_fresh(now):
+            return  # without a lock: an unconfigured client comes here with each event
+        more = self._lock.run(partial(heard.enter, number, now), _PATIENCE)
+        if more is None:
             return
-        self._said[kind] = now
-        more = self._suppressed.pop(kind, 0)
         if more:
             message = f"{message} ({more} more of this kind since the last line)"
         try:
             say(message, level)
         except Exception:  # a log call, or the flusher's thread, must survive this
             pass
+
+    def __reduce__(self) -> Any:
+        # With a processor, to a spawned process, which has lines of its own to say.
+        return type(self), ()
+
+
+class _Kind:
+    """When a kind was said last, and how often it came since."""
+
+    __slots__ = ("_said", "_told", "numbers")
+
+    def __init__(self) -> None:
+        # `next` is one step: no thread or signal handler takes the same number, or
+        # makes one go missing.
+        self.numbers = itertools.count(1)
+        self._said = -math.inf
+        self._told = 0
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether it was said within the last minute."""
+        return now - self._said < INTERVAL
+
+    def enter(self, number: int, now: float) -> int | None:
+        """Return how many came between the last line and this one; None to be still."""
+        if self.is_fresh(now):
+            return None
+        more = number - self._told - 1
+        self._said, self._told = now, number
+        return more
 
 
 def say(message: str, level: int = logging.WARNING) -> None:

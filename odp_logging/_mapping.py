@@ -110,7 +110,7 @@ def capture(
         identifiers = _copy(identifiers)
         if type(identifiers) is dict:
             for key, value in identifiers.items():
-                size += len(key) + (len(value) if type(value) is str else 24)
+                size += len(key) + (len(value) + 12 if type(value) is str else 24)
     if bound is not None:
         for layers in bound:
             for layer in layers:

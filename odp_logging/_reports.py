@@ -14,6 +14,13 @@ from ._diagnostics import Diagnostics
 from ._event import OdpEvent
 from .stores._base import Batch, Store
 
+_LONGEST = 200
+"""Characters of a server's reason that a transport passes on."""
+
+_LONGEST_NAME = 60
+
+_WORD = re.compile(r"\w{3,}")
+
 OnDelivery = Callable[[Sequence[OdpEvent]], object]
 OnDrop = Callable[[Sequence[OdpEvent], str], object]
 
@@ -53,8 +60,9 @@ class Reports:
         """Mark that this thread runs callbacks, whose own events would never end."""
         # Looked up now: gevent may have patched it after our import.
         me = threading.get_ident()
-        self._busy.add(me)
         try:
+            # Within: a signal handler may raise as soon as it is there.
+            self._busy.add(me)
             yield
         finally:
             self._busy.discard(me)
@@ -79,11 +87,12 @@ class Reports:
     def _tell_rejected(self, batch: Batch, delivery: Delivery) -> None:
         position, reason = next(iter(delivery.rejected.items()))
         event = batch.events[position]
+        kind = f"{_short(event.type)}/{_short(event.action)}"
         self.diagnostics.warn(
             "rejected",
             f"ODP rejected {len(delivery.rejected)} of {delivery.size} events, the"
-            f' first a {event.type}/{event.action}: "{masked(reason, event)}";'
-            " they were not sent again, the others are unharmed; mend the call",
+            f' first a {kind}: "{masked(reason, event)}"; they were not sent again,'
+            " the others are unharmed; mend the call",
         )
         if self._on_drop is not None:
             for place, why in delivery.rejected.items():
@@ -139,11 +148,29 @@ class Reports:
 
 def masked(reason: str, event: OdpEvent) -> str:
     """Return ODP's *reason* without what it quotes of *event*, or might."""
-    quoted = {*_texts(event.to_dict()["identifiers"]), *_texts(event.to_dict()["data"])}
-    for text in sorted(quoted, key=len, reverse=True):
-        if len(text) > 1:
-            reason = re.sub(re.escape(text), "***", reason, flags=re.IGNORECASE)
+    if len(reason) >= _LONGEST:
+        # Cut, perhaps within a quotation: half a word is not known again.
+        reason = f"{reason.rpartition(' ')[0]} …"
+    body = event.to_dict()
+    values = [*_texts(body["identifiers"]), *_texts(body["data"])]
+    quoted = {_flat(text) for text in values}
+    folded = reason.casefold()
+    whole = [text for text in quoted if len(text) > 1 and text.casefold() in folded]
+    for text in sorted(whole, key=len, reverse=True):
+        reason = re.sub(re.escape(text), "***", reason, flags=re.IGNORECASE)
+    # Escaped, cut or spaced in another way, it is still made of the same words.
+    words = {word.casefold() for text in quoted for word in _WORD.findall(text)}
+    reason = _WORD.sub(lambda m: "***" if m[0].casefold() in words else m[0], reason)
     return re.sub(r"\S+@\S+|\d[\d .-]{2,}\d", "***", reason)
+
+
+def _flat(text: str) -> str:
+    """Return *text* on one line, without control characters, as a reason is."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+
+
+def _short(name: str) -> str:
+    return _flat(name[:_LONGEST_NAME])
 
 
 def _texts(value: Any) -> Iterator[str]:

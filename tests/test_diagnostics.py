@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,6 +37,53 @@ def test_one_line_a_kind_a_minute(caplog):
         "it happened (5 more of this kind since the last line)",
         "it happened (5 more of this kind since the last line)",
         "something else",
+    ]
+
+
+def test_threads_count_together(caplog):
+    """Whatever threads and signal handlers say at once: one line, and each is counted.
+
+    With a counter that is read, raised and written back, up to a half was missing.
+    """
+    now = [0.0]
+    diagnostics = Diagnostics(clock=lambda: now[0])
+    begin = threading.Barrier(8)
+
+    def warn() -> None:
+        begin.wait(10)
+        for _ in range(500):
+            diagnostics.warn("kind", "it happened")
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(4):
+            threads = [threading.Thread(target=warn) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(30)
+            now[0] += 61
+    finally:
+        sys.setswitchinterval(before)
+    diagnostics.warn("kind", "it happened")
+
+    first, *others = [each.getMessage() for each in caplog.records]
+    assert first == "it happened"
+    more = "it happened (3999 more of this kind since the last line)"
+    assert others == [more] * 4
+
+
+def test_a_line_within_a_line_is_counted(caplog):
+    """A signal handler that warns while its thread counts a line waits for nothing."""
+    now = [0.0]
+    diagnostics = Diagnostics(clock=lambda: now[0])
+    with diagnostics._lock.section():
+        diagnostics.warn("kind", "it happened")
+    diagnostics.warn("kind", "it happened")
+
+    assert [each.getMessage() for each in caplog.records] == [
+        "it happened (1 more of this kind since the last line)"
     ]
 
 

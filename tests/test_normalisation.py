@@ -7,6 +7,7 @@ import datetime
 import enum
 import json
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -211,3 +212,32 @@ def test_an_event_made_again_of_its_own_parts_is_the_same(data):
 
     assert again == event
     assert not again.adjusted
+
+
+def held(value: Any) -> int:
+    """Return the bytes of memory that a captured *value* holds on to."""
+    inside: Any = ()
+    if isinstance(value, dict):
+        inside = [*value.keys(), *value.values()]
+    elif isinstance(value, (list, tuple)):
+        inside = value
+    return sys.getsizeof(value) + sum(map(held, inside))
+
+
+@pytest.mark.parametrize(
+    "identifiers",
+    [
+        {"u": "x" * 10**6},
+        {"u": [f"{n:01000}" for n in range(1000)]},
+        {"u": {f"{n:01000}": n for n in range(1000)}},
+        {"k" * 10**6: "v"},
+        {f"k{n}": "v" for n in range(10_000)},
+        {f"k{n}": None for n in range(10_000)},
+    ],
+)
+def test_a_capture_holds_about_what_its_size_says(identifiers):
+    """No identifier, whatever it is, takes memory that the buffer does not count."""
+    fields = {"odp_action": "viewed", "odp_identifiers": identifiers}
+    logged = capture(fields, time=1.7e9, origin=None, bound=None)
+
+    assert held(tuple(logged)) < 8 * logged.size + 4096

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -67,6 +69,15 @@ class Http:
 
     def send(self, batch: Batch, *, deadline: float | None = None) -> Delivery:
         """Send *batch* once; a connection that went stale is replaced, once."""
+        outer = sys.exc_info()[1]
+        try:
+            return self._send(batch, deadline)
+        except BaseException as interruption:
+            self.close()
+            _forget_locals(interruption, outer)
+            raise
+
+    def _send(self, batch: Batch, deadline: float | None) -> Delivery:
         body = b"[" + b",".join([event.json for event in batch.events]) + b"]"
         size = len(batch.events)
         first, stale = self._post(body, size, deadline)
@@ -149,6 +160,24 @@ class Http:
         # The peer closed a kept connection while our request was on its way.
         stale = self._wire.is_stale() and isinstance(root, ConnectionError)
         return delivery, stale
+
+
+def _forget_locals(error: BaseException | None, outer: BaseException | None) -> None:
+    """
+    Clear the local variables below `send` of *error*, and of what it came out of.
+
+    Ctrl-C, or a time limit of the application's, passes through here on the thread of a
+    log call with ``background=False``. In the frames of `requests` that it leaves,
+    header and key are local variables, which some tracebacks show.
+
+    Args:
+        outer: What was being handled before: the application's, and left as it is.
+    """
+    for _ in range(10):  # a chain may bite its tail
+        if error is None or error is outer:
+            break
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def _joined(first: Delivery, second: Delivery) -> Delivery:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import http.client
 import io
+import queue
 import socket
+from collections import deque
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -63,8 +65,7 @@ def forget_in_child(session: requests.Session) -> None:
     """
     Make a session that a fork has copied harmless; the parent's connection stays open.
 
-    urllib3 empties each pool at the end of the process, and waits for the lock of its
-    queue: at the fork a thread may have held it that the child does not have.
+    urllib3 closes what is in each pool at the end of the process.
     """
     for adapter in session.adapters.values():
         if not isinstance(adapter, HTTPAdapter):
@@ -74,7 +75,7 @@ def forget_in_child(session: requests.Session) -> None:
             for pool in list(getattr(manager.pools, "_container", {}).values()):
                 if pool.pool is not None:
                     _inherited.extend(filter(None, pool.pool.queue))
-                    type(pool.pool).__init__(pool.pool, pool.pool.maxsize)
+                    pool.pool.queue.clear()
 
 
 class _Adapter(HTTPAdapter):
@@ -97,6 +98,10 @@ class _Adapter(HTTPAdapter):
 
 class _Http(HTTPConnection):
     """A connection that keeps to the wire's time, and tells it how far it came."""
+
+    # Where somebody turns it on for all connections, http.client prints each request:
+    # its headers, the key among them, and its body.
+    debuglevel = 0
 
     # urllib3 hands what a pool does not know to its connections: so the wire gets here.
     def __init__(self, *args: Any, wire: Wire, **kwargs: Any) -> None:
@@ -131,12 +136,41 @@ class _Https(_Http, HTTPSConnection):
             super().send(view[start : start + _TLS_RECORD])
 
 
+class _Shelf:
+    """
+    The idle connections of a pool, for one thread, without a lock.
+
+    A signal handler that raised within `queue.LifoQueue` left its lock taken: urllib3,
+    which gives the connection back all the same, then waited for ever.
+    """
+
+    def __init__(self, maxsize: int = 0) -> None:
+        self.maxsize = maxsize
+        self.queue: deque[Any] = deque()
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        if self.qsize() >= self.maxsize:
+            raise queue.Full
+        self.queue.append(item)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        try:
+            return self.queue.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def qsize(self) -> int:
+        return len(self.queue)
+
+
 class _HttpPool(HTTPConnectionPool):
     ConnectionCls = _Http
+    QueueCls = _Shelf  # type: ignore[assignment]
 
 
 class _HttpsPool(HTTPSConnectionPool):
     ConnectionCls = _Https
+    QueueCls = _Shelf  # type: ignore[assignment]
 
 
 class _Response(http.client.HTTPResponse):

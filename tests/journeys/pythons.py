@@ -25,7 +25,7 @@ ROOT = HERE.parents[1]
 MINORS = range(10, 20)
 FLOORS = ["requests>=2.31", "structlog>=23.3"]
 LIMIT = 60.0
-"""Seconds that any program may take."""
+"""Seconds that a program may take."""
 
 _ASK = (
     "import platform, sys; print(platform.python_implementation(),"
@@ -49,9 +49,11 @@ class Ended:
 
 
 class Program:
-    """A program that runs; ended when its `with` is left, or after a minute."""
+    """A program that runs; ended when its `with` is left, or after *limit* seconds."""
 
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self, command: list[str], environment: dict[str, str], limit: float = LIMIT
+    ) -> None:
         self._began = time.monotonic()
         self.process = subprocess.Popen(
             command,
@@ -62,7 +64,7 @@ class Program:
             text=True,
             start_new_session=True,
         )
-        self._limit = threading.Timer(LIMIT, self._kill)
+        self._limit = threading.Timer(limit, self._kill)
         self._limit.daemon = True
         self._limit.start()
 
@@ -106,7 +108,9 @@ class Python:
         major, minor = self.version.split(".")[:2]
         return int(major), int(minor)
 
-    def start(self, program: str, *arguments: str, **settings: object) -> Program:
+    def start(
+        self, program: str, *arguments: str, limit: float = LIMIT, **settings: object
+    ) -> Program:
         """Start *program* of the folder beside this file, with *settings* for ODP_."""
         kept = ("HOME", "LANG", "PATH", "SYSTEMROOT", "TMPDIR")
         environment = {name: os.environ[name] for name in kept if name in os.environ}
@@ -115,12 +119,14 @@ class Python:
         # That a process with threads forks is what some of them are about.
         quiet = ["-W", "ignore:This process:DeprecationWarning"]
         path = str(HERE / "programs" / program)
-        return Program([self.path, *quiet, path, *arguments], environment)
+        return Program([self.path, *quiet, path, *arguments], environment, limit)
 
-    def run(self, program: str, *arguments: str, **settings: object) -> Ended:
-        """Run *program* to its end."""
-        with self.start(program, *arguments, **settings) as running:
-            return running.end()
+    def run(
+        self, program: str, *arguments: str, limit: float = LIMIT, **settings: object
+    ) -> Ended:
+        """Run *program* to its end, *limit* seconds at most."""
+        with self.start(program, *arguments, limit=limit, **settings) as running:
+            return running.end(limit)
 
 
 def _candidates() -> Iterator[str]:

@@ -6,7 +6,9 @@ import gc
 import json
 import logging
 import os
+import queue
 import statistics
+import sys
 import threading
 import time
 import tracemalloc
@@ -737,24 +739,33 @@ def test_after_a_fork_the_connection_is_forgotten_not_closed(
     parents.close()
 
 
-def test_a_child_does_not_wait_for_a_lock_of_the_parents(
-    http: NewHttp, peer: NewPeer
-) -> None:
-    """Where a thread held the pool at the fork, its end does not hang in the child."""
+# Signal handlers that raise.
+
+
+def test_no_lock_is_taken_for_a_connection(http: NewHttp, peer: NewPeer) -> None:
+    """Nothing within `queue` runs: what is raised in there leaves its lock taken.
+
+    With ``background=False`` a request runs where Ctrl-C does; the next one hung.
+    """
     server = peer(always(reply()))
     transport = http(server.url)
-    transport.send(a_batch())
-    session = transport._session
-    assert session is not None
-    manager: Any = session.get_adapter(server.url)
-    (pool,) = manager.poolmanager.pools._container.values()
-    assert pool.pool.mutex.acquire(timeout=5)
+    seen: set[str] = set()
 
-    transport.after_fork()
+    def note(frame: Any, event: str, _: object) -> None:
+        seen.add(frame.f_code.co_filename)
 
-    assert pool.pool.mutex.acquire(timeout=5)
-    pool.pool.mutex.release()
-    _inherited.pop().close()
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        answers = [transport.send(a_batch()) for _ in range(2)]
+        transport.close()
+    finally:
+        sys.setprofile(before)
+
+    assert answers == [ACCEPTED, ACCEPTED]
+    assert server.accepts == 1
+    assert any("urllib3" in name for name in seen)
+    assert queue.__file__ not in seen
 
 
 # The key.
