@@ -33,10 +33,9 @@ def new_flusher(
 
     With a spool, the one it has `beyond` moves on what is on disk.
     """
-    reports = _reports(config, diagnostics)
+    mine, reports = _reports(config, diagnostics), _reports(config, diagnostics)
     spool = _new_spool(config, destination, reports)
-    buffer = _new_buffer(config, spool)
-    flusher = _flusher(config, buffer, _reports(config, diagnostics))
+    flusher = _flusher(config, _new_buffer(config, spool, mine), mine)
     _lifecycle.register(flusher)
     if spool is not None:
         flusher.beyond = _flusher(config, spool, reports)
@@ -89,12 +88,12 @@ def _enter(flusher: Flusher) -> None:
         flusher.beyond.wake()
 
 
-def _new_buffer(config: Config, shelter: Shelter | None) -> Buffer:
+def _new_buffer(config: Config, shelter: Shelter | None, reports: Reports) -> Buffer:
     show = _builder(config)
     # Without a thread, nobody makes room while a put waits for it.
     waits = config.overflow == "block" and config.background
     return Buffer(
-        partial(show, before_send=config.before_send),
+        partial(show, before_send=_guarded(config, reports)),
         show=show,
         batch_size=config.max_batch_size,
         batch_bytes=config.max_batch_bytes,
@@ -137,7 +136,7 @@ def _new_spool(
 def _guarded(
     config: Config, reports: Reports
 ) -> Callable[[OdpEvent], OdpEvent | None] | None:
-    """Return before_send for the caller's thread: what it logs must not recur."""
+    """Return before_send for any thread: what it logs must not recur."""
     before_send = config.before_send
     if before_send is None:
         return None

@@ -26,6 +26,9 @@ from .exceptions import ConfigurationError, InvalidEventError
 if TYPE_CHECKING:
     import asyncio
 
+_REMEMBERED = 16
+"""Earlier destinations whose flushers are kept."""
+
 _Bound = tuple[tuple[Any, ...], tuple[Any, ...]]
 
 
@@ -425,9 +428,10 @@ def _release(reference: weakref.ref[Flusher]) -> None:
 def _aged(
     history: tuple[tuple[Flusher, ...], Stats], flusher: Flusher
 ) -> tuple[tuple[Flusher, ...], Stats]:
-    """Return *history* with one more, of those that are done only the counts."""
+    """Return *history* with one more, of the oldest that are done only the counts."""
     earlier, past = history
-    for done in [each for each in earlier if each.is_done()]:
+    # Not of all: who waits for room may still put into one that was done.
+    for done in [each for each in earlier[:-_REMEMBERED] if each.is_done()]:
         past = plus(past, done)
         earlier = tuple(each for each in earlier if each is not done)
     return (*earlier, flusher), past

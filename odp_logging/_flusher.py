@@ -264,8 +264,7 @@ class Flusher:
 
     def give_up(self, reason: str) -> int:
         """Drop what is left, and tell those who want to know; return how many."""
-        with self.reports.foreign_code():  # before_send
-            count = self.store.give_up(reason)
+        count = self.store.give_up(reason)
         self.reports.tell_drops(self.store, seconds=_TO_TELL)
         self.passage.give_up()
         return count
@@ -399,10 +398,13 @@ class Flusher:
         if not self._again and not self.is_empty():
             self._ripen()
         hurries = self._hurries
+        passed = self.store.passed()
         delivery = self.step()
         if delivery.pending:
             self._again = True
             self._pause(delivery, hurries)
+        elif not (delivery.size or self.is_empty() or self.store.passed() > passed):
+            self._wait(_LONGEST_PAUSE)  # what is here cannot be read now
         return True
 
     def _ripen(self) -> None:
@@ -476,8 +478,7 @@ class Flusher:
         self._again = False
         self._hurried = False  # before the take: a put after it says so itself
         self._prepare()
-        with self.reports.foreign_code():  # before_send
-            batch = self.store.take()
+        batch = self.store.take()
         delivery = Delivery(0, requests=0)
         if batch.events:
             self.progress.state = "sending"
@@ -506,7 +507,6 @@ class Flusher:
         """Make one attempt on the caller's thread (``background=False``)."""
         if self._clock() < self._not_before:
             return
-        self.store.has_more()  # looks for what others left
         delivery = self.step()
         pause = max(delivery.backoff, delivery.retry_after)
         self._not_before = self._clock() + pause

@@ -77,12 +77,18 @@ class Passage:
         Args:
             going_on: Asked before each wait, a second long at most; False ends it.
         """
-        with self._moved:
-            while self.passed() < target:
-                left = deadline - self._clock()
-                if left <= 0 or not going_on():
-                    return
-                self._moved.wait(min(left, _LONGEST_WAIT))
+        try:
+            with self._moved:
+                while self.passed() < target:
+                    left = deadline - self._clock()
+                    if left <= 0 or not going_on():
+                        return
+                    self._moved.wait(min(left, _LONGEST_WAIT))
+        except RuntimeError as error:
+            # Ctrl-C while a Condition takes its lock back: it then has none to give.
+            if isinstance(error.__context__, BaseException):
+                raise error.__context__ from None
+            raise
 
     def _tell(self) -> None:
         if sys.is_finalizing():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 import time
@@ -86,10 +87,7 @@ def _state(path: Path) -> dict[str, Any]:
         "bytes": 0,
         "oldest": None,
     }
-    claim = _directory.claim_file(path)
-    found["state"] = "waiting" if claim is not None else "in use"
-    if claim is not None:
-        claim.release()
+    found["state"] = "in use" if _in_use(path) else "waiting"
     try:
         with Visit(path) as visit:
             found |= {"events": visit.count, "dead": visit.dead_count}
@@ -210,13 +208,23 @@ def _told(found: Buried, *, show: bool) -> dict[str, Any]:
         return {**told, "reason": letter.reason, "event": nothing}
     if show:
         return {**told, "reason": letter.reason, "event": event.to_dict()}
-    text = event.json.decode()
-    for value in sorted(event.identifiers.values(), key=len, reverse=True):
-        # Wherever it stands: data often repeats whom it is about.
-        text = text.replace(json.dumps(value, ensure_ascii=False)[1:-1], "***")
-    body = json.loads(text)
+    # Wherever it stands: data often repeats whom it is about.
+    who = sorted(event.identifiers.values(), key=len, reverse=True)
+    body = {**event.to_dict(), "data": _without(event.to_dict()["data"], who)}
     body["identifiers"] = dict.fromkeys(event.identifiers, "***")
     return {**told, "reason": masked(letter.reason, event), "event": body}
+
+
+def _without(value: Any, who: Sequence[str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _without(each, who) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without(each, who) for each in value]
+    if isinstance(value, str):
+        for each in who:
+            value = re.sub(re.escape(each), "***", value, flags=re.IGNORECASE)
+        return value
+    return "***" if json.dumps(value) in who else value
 
 
 # Replay.
@@ -226,16 +234,16 @@ def replay(home: Path, *, timeout: float, as_json: bool) -> int:
     """Send what processes that are gone left in the spool *home*."""
     paths = _files(home)
     try:
-        client = OdpClient(spool=str(home), background=True)
+        found = load({}, warn=lambda kind, message: None).destination()
     except ConfigurationError as error:
         raise Failed(str(error)) from None
-    destination = client.config.destination()
-    if destination is None:
-        client.close(0)
+    if found is None:
         raise Failed("ODP_API_KEY is not set; set it to the key the events are for")
-    names = {destination.account, _directory.UNKNOWN}
-    mine = [path for path in paths if _directory.account_of(path) in names]
+    names = {found.account, _directory.UNKNOWN}
+    theirs = [path for path in paths if _directory.account_of(path) not in names]
+    mine = [path for path in paths if path not in theirs and not _in_use(path)]
     total = _left(mine)
+    client = OdpClient(spool=str(home), background=True)
     deadline = time.monotonic() + timeout
     pause = threading.Event()
     with _progress(total, as_json=as_json) as show:
@@ -246,14 +254,23 @@ def replay(home: Path, *, timeout: float, as_json: bool) -> int:
             show(total - left)
     client.close(5.0)
     sent = client.stats.replayed
-    told = {"found": total, "sent": sent, "left": _left(mine), "other": 0}
-    told["other"] = len(paths) - len(mine)
+    told = {"found": total, "sent": sent, "left": _left(mine), "other": len(theirs)}
+    told["in_use"] = len(paths) - len(mine) - len(theirs)
     if as_json:
         print(json.dumps(told))
     else:
         print(f"{sent} of {total} events sent, {told['left']} left", end="")
-        print(f"; {told['other']} files of other keys" if told["other"] else "")
+        print(f"; {told['other']} files of other keys" if theirs else "", end="")
+        print(f"; {told['in_use']} files in use" if told["in_use"] else "")
     return 0 if not told["left"] else 1
+
+
+def _in_use(path: Path) -> bool:
+    """Whether a living process has the file, and sends what is in it."""
+    claim = _directory.claim_file(path)
+    if claim is not None:
+        claim.release()
+    return claim is None
 
 
 def _left(paths: Sequence[Path]) -> int:

@@ -110,6 +110,25 @@ def test_a_long_outage_goes_to_disk_and_comes_back_in_order(emulator, home):
     client.close()
 
 
+def test_what_has_no_room_goes_to_disk(emulator, home):
+    """While the first request hangs, a burst beyond the buffer is not dropped."""
+    emulator.fault(latency=60)
+    client = made(emulator, home, max_queue_size=1000, timeout=30)
+    sell(client, *range(4000))
+    stats = client.stats
+    for flusher in client._flushers():  # as at the end of a process
+        flusher.give_up("exit")
+    emulator.clear_faults()
+
+    assert (stats.accepted, stats.dropped) == (4000, {})
+    assert stats.pending <= 1300
+    assert balanced(stats)
+    with made(emulator, home) as other:
+        assert emulator.wait_for(unique=4000, timeout=20)
+        until(lambda: other.stats.replayed >= 4000)
+    client.close(0)
+
+
 def test_the_counts_add_up_at_every_moment(emulator, home):
     """While events move from memory to disk and on, no look at the stats misses one."""
     client = made(

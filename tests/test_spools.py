@@ -175,7 +175,37 @@ def test_replay_sends_what_waits(home, emulator, capsys, monkeypatch):
         "sent": 0,
         "left": 0,
         "other": 1,
+        "in_use": 0,
     }
+
+
+def test_replay_leaves_living_processes_alone(home, emulator, capsys, monkeypatch):
+    """What somebody is at work with is counted apart, and not waited for."""
+    monkeypatch.setenv("ODP_API_KEY", KEY)
+    monkeypatch.setenv("ODP_API_HOST", emulator.url)
+    emulator.fault(status=503)
+    with OdpClient(
+        KEY, api_host=emulator.url, spool=home, durability="crash", shutdown_timeout=0.1
+    ) as client:
+        client.send_odp_event("sold", {"email": EMAIL})
+        assert main(["replay", "--spool", str(home)]) == 0
+
+    assert capsys.readouterr().out == "0 of 0 events sent, 0 left; 1 files in use\n"
+
+
+@pytest.mark.parametrize("who", ["1", "a", "ADA@example.com"])
+def test_short_and_shouted_identifiers_are_masked_too(home, emulator, capsys, who):
+    """Whatever an identifier looks like, the list is whole and does not quote it."""
+    emulator.fault(events=[0], count=1, status=400)
+    with OdpClient(KEY, api_host=emulator.url, spool=home) as client:
+        data = {"note": f"for {who.lower()}!", "n": 1}
+        client.send_odp_event("sold", {"fs_user_id": who}, data=data)
+    main(["dead", "list", "--spool", str(home), "--json"])
+
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["event"]["identifiers"] == {"fs_user_id": "***"}
+    assert told["event"]["action"] == "sold"
+    assert who.lower() not in told["event"]["data"]["note"].replace("for", "")
 
 
 def test_replay_ends_in_time(home, emulator, capsys, monkeypatch):

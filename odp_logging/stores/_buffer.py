@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any, Literal
@@ -25,6 +26,10 @@ _SHOWN = 1000
 _LISTEN = 0.05
 _NEVER = object()
 _PRESSED = 0.75
+_TO_SPILL = 1.0
+"""Seconds that a put waits for others who make room on disk."""
+_TO_MOVE = 5.0
+"""Seconds for making what is moved to disk at the end: before_send may be slow."""
 
 
 class Buffer:
@@ -101,6 +106,7 @@ class Buffer:
         self._refused: deque[str] = deque()
         self._adjusted: dict[str, int] = {}
         self._look_at = self._next_look()
+        self._over = max(_LOOK_EVERY, self._max_size // 10)
 
     # The caller's thread.
 
@@ -116,7 +122,9 @@ class Buffer:
         # A second look, for what others left to us while we held the lock.
         for _ in range(2):
             if incoming:
-                due = self._lock.run(self._sort_in)
+                # Who has the lock may be at the disk: the bounds hold for incoming too.
+                full = self._shelter is not None and len(incoming) > self._over
+                due = self._lock.run(self._sort_in, _TO_SPILL if full else 0.0)
         return bool(due)
 
     def try_put(self, logged: Any) -> bool | None:
@@ -179,6 +187,8 @@ class Buffer:
         return len(self._ready) >= self._due_size or self._bytes >= self._due_bytes
 
     def _make_room(self) -> None:
+        if self._shelter is not None and self._spill(self._shelter):
+            return
         if self._drop_oldest:
             gone = self._ready.popleft()
         else:
@@ -186,6 +196,28 @@ class Buffer:
             self._entered -= 1
         self._bytes -= gone.size
         self._drop(gone, "overflow")
+
+    def _spill(self, shelter: Shelter) -> bool:
+        """Have *shelter* keep the oldest batch: the one who sends is held up."""
+        if not shelter.is_able():
+            return False
+        oldest = list(islice(self._ready, self._batch_size))
+        made = [self._try(logged, 0) for logged in oldest]
+        events = [each.event for each in made if isinstance(each, _Held)]
+        if events and not shelter.keep(events):
+            return False
+        self._moved += len(events)
+        for logged, each in zip(oldest, made):
+            self._ready.popleft()
+            self._bytes -= logged.size
+            self._book_unmade(logged, each)
+        return True
+
+    def _book_unmade(self, logged: Any, made: _Held | Invalid | None) -> None:
+        if made is None:
+            self._drop(logged, "before_send")
+        elif isinstance(made, Invalid):
+            self._count_rejected(made.reason)
 
     def _drop_giants(self) -> None:
         """Drop what alone is larger than the whole buffer, and nothing else for it."""
@@ -242,8 +274,11 @@ class Buffer:
             self._building = ()
             self._sort_in()
             room = self._batch_size - len(self._held)
-            fresh = [self._ready.popleft() for _ in range(min(room, len(self._ready)))]
+            fresh: list[Any] = []
             self._building = fresh
+            # One step in C, as in _sort_in.
+            taking = min(room, len(self._ready))
+            fresh.extend(islice(iter(self._ready.popleft, _NEVER), taking))
             number = self._entered - len(self._ready) - len(fresh)
         built = [self._try(logged, number + n) for n, logged in enumerate(fresh, 1)]
         with self._lock.section():
@@ -281,10 +316,7 @@ class Buffer:
                     self._adjusted[kind] = self._adjusted.get(kind, 0) + count
                 continue
             self._bytes -= logged.size
-            if made is None:
-                self._drop(logged, "before_send")
-            else:
-                self._count_rejected(made.reason)
+            self._book_unmade(logged, made)
         self._look_at = self._next_look()
 
     def _first_held(self) -> list[OdpEvent]:
@@ -304,28 +336,35 @@ class Buffer:
         with self._lock.section():
             if batch is not self._current:
                 return  # given up meanwhile, and counted then
-            self._current = None
-            self._unfinished = True
-            settled = self._held[: len(batch.events)]
-            pending, spooled = set(delivery.pending), set(delivery.spooled)
-            still = []
-            for position, held in enumerate(settled):
-                if position in pending:
-                    held.in_doubt |= position in delivery.in_doubt
-                    still.append(held)
-                    continue
-                self._bytes -= held.size
-                if position in delivery.rejected:
-                    self._count_rejected("refused")
-                elif position in spooled:
-                    self._moved += 1
-                else:
-                    self._delivered += 1
-            self._held[: len(settled)] = still
-            self._retried += delivery.resent
+            self._settle(self._held[: len(batch.events)], delivery)
             self._look_at = self._next_look()
-            self._unfinished = False
         self._tell_waiting()
+
+    def _settle(self, settled: Sequence[_Held], delivery: Delivery) -> None:
+        pending, spooled = set(delivery.pending), set(delivery.spooled)
+        still = []
+        delivered = refused = moved = size = 0
+        for position, held in enumerate(settled):
+            if position in pending:
+                held.in_doubt |= position in delivery.in_doubt
+                still.append(held)
+                continue
+            size += held.size
+            refused += position in delivery.rejected
+            moved += position in spooled
+            delivered += position not in delivery.rejected and position not in spooled
+        rejected = dict(self._rejected)
+        if refused:
+            rejected["refused"] = rejected.get("refused", 0) + refused
+        count = len(settled)
+        # Not a call from here on: no signal handler can run, and raise, in between.
+        self._current = None
+        self._held[:count] = still
+        self._bytes -= size
+        self._delivered += delivered
+        self._moved += moved
+        self._rejected = rejected
+        self._retried += delivery.resent
 
     def _tell_waiting(self) -> None:
         # While finalizing, a frozen thread may hold the condition for ever.
@@ -362,19 +401,18 @@ class Buffer:
         """Have *shelter* keep all that is here, if it can."""
         if not shelter.is_able():
             return
+        until = time.monotonic() + _TO_MOVE
         held = list(self._held)
-        for logged in (*self._building, *self._ready):
+        waiting = deque((*self._building, *self._ready))
+        while waiting and time.monotonic() < until:
+            logged = waiting.popleft()
             made = self._try(logged, 0)
             if isinstance(made, _Held):
                 held.append(made)
                 continue
             self._bytes -= logged.size
-            if made is None:
-                self._drop(logged, "before_send")
-            else:
-                self._count_rejected(made.reason)
-        self._ready.clear()
-        self._building, self._held = (), held
+            self._book_unmade(logged, made)
+        self._ready, self._building, self._held = waiting, (), held
         if not held or shelter.keep([each.event for each in held]):
             self._moved += len(held)
             self._held, self._current = [], None
@@ -454,20 +492,26 @@ class Buffer:
     def counts(self) -> Counts:
         """Return what became of all events so far."""
         if self._lock.mine():
-            return self._counts()
+            # A signal handler or finaliser in the middle of the books. Nothing is
+            # mended, for whoever it interrupted goes on writing; and what was accepted
+            # follows from the rest.
+            counts = self._counts()
+            gone = sum(counts.rejected.values()) + sum(counts.dropped.values())
+            here = counts.pending + counts.moved
+            return replace(counts, accepted=counts.delivered + gone + here)
         with self._lock.section():
+            self._mend()
             self._count_refused()
             return self._counts()
 
     def _counts(self) -> Counts:
-        self._mend()
         incoming = len(self._incoming)
         return Counts(
             accepted=self._accepted + incoming,
             delivered=self._delivered,
             rejected=dict(self._rejected),
             dropped=dict(self._dropped),
-            pending=incoming + len(self._ready) + len(self._building) + len(self._held),
+            pending=incoming + self._here(),
             queue_bytes=self._bytes,
             moved=self._moved,
             retried=self._retried,

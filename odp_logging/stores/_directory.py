@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -43,12 +44,27 @@ class Claim:
 
     def release(self, *, remove: bool = False) -> None:
         """Give the file up; *remove* it and all that belongs to it."""
-        if remove:
-            for end in _PARTS:
-                self.path.with_name(self.path.name + end).unlink(missing_ok=True)
-        if remove or not self.path.exists():
-            lock_of(self.path).unlink(missing_ok=True)
-        self.forget()
+        try:
+            if remove:
+                for end in _PARTS:
+                    self.path.with_name(self.path.name + end).unlink(missing_ok=True)
+            if remove or not self.path.exists():
+                lock_of(self.path).unlink(missing_ok=True)
+        except OSError:
+            pass  # not to be written any more: whoever can will find it void
+        finally:
+            self.forget()
+
+    def copy_aside(self, end: str) -> Path:
+        """Copy the file and what belongs to it, for somebody to look at."""
+        aside = self.path.with_name(f"{self.path.name}.{end}")
+        for part in _PARTS:
+            old = self.path.with_name(self.path.name + part)
+            if old.exists():
+                copied = aside.with_name(aside.name + part)
+                shutil.copyfile(old, copied)
+                copied.chmod(0o600)
+        return aside
 
     def set_aside(self, end: str) -> Path:
         """Rename the file and what belongs to it, so that nobody takes it again."""
@@ -98,6 +114,8 @@ def prepare(directory: Path) -> None:
     if found.st_uid != os.geteuid():
         raise Refused("it belongs to another user")
     if stat.S_IMODE(found.st_mode) & 0o077:
+        if any(SUFFIX not in name for name in os.listdir(directory)):
+            raise Refused("it is open to other users and holds other files")
         directory.chmod(stat.S_IMODE(found.st_mode) & 0o700)
 
 

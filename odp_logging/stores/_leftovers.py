@@ -8,7 +8,15 @@ from pathlib import Path
 
 from . import _directory
 from ._directory import Claim
-from ._spoolfile import Damaged, Foreign, Row, SpoolError, SpoolFile, rescue
+from ._spoolfile import (
+    Damaged,
+    Foreign,
+    Row,
+    SpoolError,
+    SpoolFile,
+    committed_frames,
+    rescue,
+)
 
 INTERVAL = 30.0
 """Seconds between two looks at the directory."""
@@ -94,7 +102,7 @@ class Leftovers:
     def _opened(self, claim: Claim, said: list[Said]) -> SpoolFile | None:
         name = claim.path.name
         try:
-            return SpoolFile(claim)
+            return self._whole(claim, said)
         except Foreign as error:
             said.append(
                 (
@@ -108,15 +116,34 @@ class Leftovers:
             said.append(("spool_damaged", line))
             if file is not None:
                 return file
-        except SpoolError:
-            pass
+        except SpoolError:  # not now: looked at again
+            claim.forget()
+            return None
         self._barren.add(name)
         claim.forget()
         return None
 
-    def rescued(self, claim: Claim, error: Exception) -> tuple[SpoolFile | None, str]:
+    def _whole(self, claim: Claim, said: list[Said]) -> SpoolFile:
+        """Open the file, and say so if SQLite cannot read all that was committed."""
+        file = SpoolFile(claim)
+        if file.frames() < committed_frames(claim.path):
+            aside = claim.copy_aside("damaged")
+            said.append(
+                (
+                    "spool_damaged",
+                    f"the end of {claim.path.name} in the spool {self._directory} is"
+                    f" damaged; a copy was set aside as {aside.name}; {file.count}"
+                    " events could be read and will be sent",
+                )
+            )
+        return file
+
+    def rescued(
+        self, claim: Claim, error: Exception, settled: frozenset[int] = frozenset()
+    ) -> tuple[SpoolFile | None, str]:
         """Set a damaged file aside; return one with what could be read of it."""
         rows, name = rescue(claim)
+        rows = [row for row in rows if row.number not in settled]
         try:
             file = self._copied(rows) if rows else None
         except (SpoolError, OSError):
@@ -133,7 +160,7 @@ class Leftovers:
 
     def _prune(self, paths: Sequence[Path], max_bytes: int) -> list[Said]:
         """Remove the oldest files of processes that are gone, beyond *max_bytes*."""
-        total = count = 0
+        total = count = dead = 0
         for claim in _directory.orphans(list(reversed(paths))):
             size = _directory.size_of(claim.path)
             total += size
@@ -142,19 +169,22 @@ class Leftovers:
                 continue
             try:
                 file = SpoolFile(claim)
-                count += file.count
-                file.shut()
-            except SpoolError:
-                pass
+            except SpoolError:  # not ours to delete: `look` says what it is
+                claim.forget()
+                continue
+            count += file.count
+            dead += file.dead_count
+            file.shut()
             claim.release(remove=True)
-        if not count:
+        if not count and not dead:
             return []
         return [
             (
                 "spool_full",
                 f"the spool {self._directory} holds more than spool_max_bytes of"
-                f" earlier processes; the oldest files were dropped, {count} events in"
-                " all; raise spool_max_bytes or find out why ODP does not take them",
+                f" earlier processes; the oldest files were dropped, {count} events"
+                f" and {dead} dead letters in all; raise spool_max_bytes or find out"
+                " why ODP does not take them",
             )
         ]
 

@@ -76,11 +76,12 @@ class Spool:
         self._forking: list[OwnedLock] = []
         self._prepared = False
         self._given_up = False
+        self._gone = False
         self._late: deque[OdpEvent] = deque()
         self._refused: deque[str] = deque()
         self._invalid: list[tuple[int, Invalid]] = []
         self._current: _Taken | None = None
-        self._said: list[tuple[str, str]] = []
+        self._said: deque[tuple[str, str]] = deque()
         self._lost: deque[tuple[OdpEvent, str]] = deque(maxlen=_SHOWN)
         self._able_from = 0.0
         self._unfinished = False
@@ -98,7 +99,24 @@ class Spool:
 
     def belong_to(self, account: str) -> None:
         """Write for *account* from now on: the destination has become known."""
-        self._account = self._leftovers.account = account
+        with self._lock.section():
+            self._account = self._leftovers.account = account
+            own, self._own = self._own, None
+            if own is None:
+                return
+            # Else a process with another key could take what is ours from now on.
+            try:
+                for row in own.read(own.count):
+                    self._file().add([row.body], row.number)
+            except (SpoolError, OSError) as error:
+                if self._own is not None:
+                    self._own.shut()
+                    self._own.claim.release(remove=True)
+                self._own = own
+                self._failed(error)
+                return
+            own.shut()
+            own.claim.release(remove=True)
 
     # Events in.
 
@@ -127,8 +145,9 @@ class Spool:
                 return False
             written = self._write([event])
             if written:
-                self._accepted += 1
                 self._note_adjusted(event)
+                self._accepted += 1
+                self._unfinished = False
             due = self._is_due() if written else None
         self._tell()
         return due
@@ -152,6 +171,7 @@ class Spool:
             kept = self._write(events)
             if kept:
                 self._moved += len(events)
+                self._unfinished = False
         self._tell()
         return kept
 
@@ -189,25 +209,33 @@ class Spool:
         if not self.is_able():
             return False
         try:
-            self._add(events)
-            while self._late:
-                late = list(self._late)
-                self._add(late)
-                for _ in late:
-                    self._accepted += 1
-                    self._note_adjusted(self._late.popleft())
-            self._bound()
+            if events:
+                self._add(events)
         except (SpoolError, OSError) as error:
             self._failed(error)
             return False
+        # From here on they are on disk: what fails now must not put them elsewhere too.
+        try:
+            self._add_late()
+            self._bound()
+        except (SpoolError, OSError) as error:
+            self._failed(error)
         return True
+
+    def _add_late(self) -> None:
+        while self._late:
+            late = list(self._late)
+            self._add(late)
+            for _ in late:
+                self._accepted += 1
+                self._note_adjusted(self._late.popleft())
+            self._unfinished = False
 
     def _add(self, events: Sequence[OdpEvent]) -> None:
         file = self._file()
         self._unfinished = True
         file.add([event.json for event in events], self._entered + 1)
         self._entered += len(events)
-        self._unfinished = False
 
     def _mend(self) -> None:
         """Count again if an exception of a signal handler cut off who counted last."""
@@ -227,7 +255,25 @@ class Spool:
     def _spooled(self) -> int:
         return self._left + (self._own.count if self._own is not None else 0)
 
+    def _rewrite_removed(self) -> None:
+        """Write our file anew if somebody deleted it: what is open can be read yet."""
+        own = self._own
+        if own is None or own.claim.path.exists():
+            return
+        rows = own.read(own.count)
+        own.shut()
+        own.claim.forget()
+        self._own, self._prepared, self._current = None, False, None
+        self._say(
+            "spool_removed",
+            f"a file of the spool {self.directory} was deleted while in use; its"
+            f" {len(rows)} events were written again; keep cleaners off the directory",
+        )
+        for row in rows:
+            self._file().add([row.body], row.number)
+
     def _file(self) -> SpoolFile:
+        self._rewrite_removed()
         if self._own is None:
             self._prepare()
             self._given_up = False
@@ -271,13 +317,14 @@ class Spool:
         broken.shut()
         if broken is not self._own:
             self._leftovers.forget(broken)
-            file, line = self._leftovers.rescued(broken.claim, error)
+            file, line = self._leftovers.rescued(broken.claim, error, broken.settled)
             self._say("spool_damaged", line)
             if file is not None:
                 self._leftovers.hold(file)
             return
         self._own = None
         rows, name = rescue(broken.claim)
+        rows = [row for row in rows if row.number not in broken.settled]
         self._say(
             "spool_damaged",
             f"a file of the spool {self.directory} is damaged ({error}); it was set"
@@ -304,7 +351,13 @@ class Spool:
             if excess <= 0:
                 break
             before = file.size + file.dead_size
-            gone, dead = file.shrink(excess, self._in_flight(file))
+            try:
+                gone, dead = file.shrink(excess, self._in_flight(file))
+            except Unwritable:
+                raise
+            except SpoolError as error:
+                self._replace(file, error)
+                continue
             excess -= before - file.size - file.dead_size
             self._book_shrunk(gone, dead, own=file is own)
 
@@ -353,8 +406,12 @@ class Spool:
         self._said.append((kind, message))
 
     def _tell(self) -> None:
-        while self._said and not self._lock.mine():
-            self._warn(*self._said.pop(0))
+        while not self._lock.mine():
+            try:
+                said = self._said.popleft()
+            except IndexError:  # another thread told it
+                return
+            self._warn(*said)
 
     # Events out.
 
@@ -503,12 +560,19 @@ class Spool:
         with self._lock.section():
             if self._late:
                 self._write([])
+            try:
+                self._rewrite_removed()
+            except (SpoolError, OSError) as error:
+                self._failed(error)
             lost = len(self._late)
             self._count(self._dropped, reason, lost)
             self._accepted += lost
             self._entered += lost
             self._late.clear()
             self._given_up = True  # and not to be taken up again by ourselves
+            if self._gone:
+                return lost  # the end of the process lets go of what came even later
+            self._gone = reason == "exit"
             self._let_go()
         self._tell()
         return lost

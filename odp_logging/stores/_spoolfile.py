@@ -288,6 +288,17 @@ class SpoolFile:
             ).fetchone()
         return int(found[0])
 
+    def frames(self) -> int:
+        """Return how many frames of its write-ahead log SQLite has read."""
+        with _translated():
+            found = self._connection.execute("PRAGMA wal_checkpoint").fetchone()
+        return int(found[1])
+
+    @property
+    def settled(self) -> frozenset[int]:
+        """Numbers of events that have left, and could not be deleted."""
+        return frozenset(self._settled)
+
     def is_void(self) -> bool:
         """Whether the file holds nothing that anybody could want."""
         return not (self.count or self.dead_count or self._settled)
@@ -373,6 +384,34 @@ class Visit:
 
     def __exit__(self, *error: object) -> None:
         self._connection.close()
+
+
+def committed_frames(path: Path) -> int:
+    """
+    Return how many frames of the write-ahead log of *path* were committed.
+
+    SQLite stops at the first damaged frame, and says nothing of those behind it. The
+    format is that of SQLite's "Database File Format", section 4.
+    """
+    try:
+        log = path.with_name(path.name + "-wal").read_bytes()
+    except OSError:
+        return 0
+    if len(log) < _HEADER:
+        return 0
+    page, salt = int.from_bytes(log[8:12], "big"), log[16:24]
+    if not 512 <= page <= 65536:
+        return 0
+    committed = 0
+    places = range(_HEADER, len(log) - page - _FRAME + 1, page + _FRAME)
+    for number, place in enumerate(places, 1):
+        ours = log[place + 8 : place + 16] == salt  # not of an earlier use of the file
+        if ours and log[place + 4 : place + 8] != b"\0\0\0\0":
+            committed = number
+    return committed
+
+
+_HEADER, _FRAME = 32, 24
 
 
 def rescue(claim: Claim) -> tuple[list[Row], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from odp_logging import InvalidEventError, OdpEvent
 from odp_logging._delivery import Cause, Delivery
+from odp_logging.stores import _buffer
 from odp_logging.stores._buffer import Buffer
 
 from .contract import StoreContract, balanced, event, numbers
@@ -404,3 +406,50 @@ def test_the_books_are_mended_after_an_interruption():
     assert store.counts().accepted == 7
     assert store.give_up("exit") == 5
     assert store.counts().queue_bytes == 0
+
+
+def test_whoever_interrupts_the_books_reads_them_balanced():
+    """Counts read between any two steps of the books balance, and leave them alone.
+
+    The trace function stands for a signal handler or a finaliser on the same thread.
+    Mended in the middle, what came in was once counted twice for ever.
+    """
+
+    def build(logged: OdpEvent) -> OdpEvent | None:
+        if logged.data["n"] == 2:
+            raise InvalidEventError("no", reason="no")
+        return None if logged.data["n"] == 3 else logged
+
+    store = make(build=build, max_size=8, max_bytes=4000, keep_dropped=True)
+    wrong: list[str] = []
+    looks = 0
+
+    def look(frame: Any, what: str, _: object) -> Any:
+        nonlocal looks
+        if frame.f_code.co_filename != _buffer.__file__ or not store.is_mine():
+            return look
+        frame.f_trace_opcodes = True
+        sys.settrace(None)
+        looks += 1
+        if not balanced(store):
+            wrong.append(f"{frame.f_code.co_name}, line {frame.f_lineno}")
+        sys.settrace(look)
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        for number in range(12):
+            store.put(event(number, text="x" * (9000 if number == 1 else 10)))
+        store.refuse("no")
+        batch = store.take()
+        size = len(batch.events)
+        store.settle(batch, Delivery(size, rejected={0: "no"}, pending=(1,)))
+        store.give_up("exit")
+    finally:
+        sys.settrace(before)
+
+    assert looks > 1000
+    assert wrong == []
+    assert store.counts().accepted == 13
+    assert balanced(store)

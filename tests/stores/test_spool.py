@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -488,6 +490,137 @@ def test_locks_that_guard_nothing_are_removed(home):
     assert not old.exists()
     assert new.exists()
     assert drained(store) == [1]
+
+
+def test_files_that_cannot_be_read_are_not_dropped_for_room(home):
+    """Damaged files and those of others are not deleted, however full it is."""
+    for _ in range(3):
+        left_behind(home, 40, max_bytes=100_000)
+    oldest = files(home)[0]
+    oldest.write_bytes(os.urandom(60_000))
+    with sqlite3.connect(home / "account-1-foreign.spool") as foreign:
+        foreign.execute("CREATE TABLE theirs (x)")
+    for path in (oldest, home / "account-1-foreign.spool"):
+        os.utime(path, (1.0, 1.0))
+    make(home, max_bytes=40_000).has_more()
+
+    assert (home / "account-1-foreign.spool").exists()
+    assert oldest.exists() or list(home.glob(f"{oldest.name}.damaged"))
+
+
+def test_a_damaged_leftover_does_not_harm_what_is_written(home):
+    """A file that cannot make room is set aside; our own stays as it is."""
+    left_behind(home, 200, max_bytes=100_000)
+    said = Said()
+    store = make(home, max_bytes=90_000, warn=said)
+    assert store.has_more()
+    (path,) = files(home)
+    with open(path, "r+b") as opened:
+        opened.seek(4096)
+        opened.write(b"\xff" * (path.stat().st_size - 4096))
+    for number in range(1000, 1300):
+        store.put(event(number))
+
+    counts = store.counts()
+    assert counts.accepted == 300
+    assert balanced(store)
+    assert len(list(home.glob("*.damaged"))) <= 1
+    own = [number for number in drained(store) if number >= 1000]
+    assert len(own) + counts.dropped.get("spool_full", 0) == 300
+
+
+def test_a_log_that_was_damaged_is_noticed(home, tmp_path):
+    """What SQLite cannot read at the end of a killed process's log is not silent."""
+    store = make(home)
+    for number in range(60):
+        store.put(event(number))
+    killed = tmp_path / "killed"
+    killed.mkdir(0o700)
+    for path in home.iterdir():
+        if not path.name.endswith((".lock", "-shm")):
+            (killed / path.name).write_bytes(path.read_bytes())
+    (log,) = killed.glob("*-wal")
+    whole = bytearray(log.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    log.write_bytes(whole)
+    said = Said()
+    other = make(killed, warn=said)
+
+    found = drained(other)
+    assert 5 < len(found) < 55
+    assert found == list(range(len(found)))
+    assert said.kinds == ["spool_damaged"]
+    assert [path.name for path in killed.glob("*.damaged-wal")]
+
+
+def test_a_file_deleted_while_in_use_is_written_again(home):
+    """Whoever clears the directory away does not take the events with it."""
+    said = Said()
+    store = make(home, warn=said)
+    for number in range(5):
+        store.put(event(number))
+    shutil.rmtree(home)
+    store.put(event(5))
+    assert len(files(home)) == 1
+    shutil.rmtree(home)
+    store.give_up("exit")
+
+    assert said.kinds == ["spool_removed"] * 2
+    assert drained(make(home)) == list(range(6))
+
+
+def test_a_leftover_that_is_locked_is_looked_at_again(home):
+    """What cannot be opened now is not given up for good."""
+    left_behind(home, 5)
+    now = [0.0]
+    store = make(home, clock=lambda: now[0])
+    with closing(sqlite3.connect(files(home)[0], isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("SELECT count(*) FROM events").fetchall()
+        assert not store.has_more()
+        other.execute("COMMIT")
+    now[0] = 100.0
+
+    assert drained(store) == list(range(5))
+
+
+def test_a_directory_of_others_is_not_closed_to_them(tmp_path):
+    """spool="/tmp" is refused, rather than taken away from everybody else."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (shared / "theirs").touch()
+    said = Said()
+
+    assert make(shared, warn=said).try_put(event(1)) is None
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o1777
+    assert "holds other files" in said[0][1]
+
+
+def test_events_of_no_account_are_bound_when_there_is_one(home):
+    """Once the destination is known, nobody else takes what waits for it."""
+    store = make(home, account=_directory.UNKNOWN)
+    for number in range(3):
+        store.put(event(number))
+    store.belong_to("mine")
+    store.give_up("exit")
+
+    assert not make(home, account="another").has_more()
+    assert drained(make(home, account="mine")) == [0, 1, 2]
+
+
+def test_late_events_share_a_file(home):
+    """Given up for each event of an exit callback, it leaves no file for each."""
+    store = make(home)
+    for number in range(20):
+        store.put(event(number))
+        store.give_up("exit")
+    store.close()
+
+    assert len(files(home)) <= 2
+    assert store.counts().spooled == 20
+    assert balanced(store)
 
 
 def test_a_network_file_system_is_noticed(tmp_path):

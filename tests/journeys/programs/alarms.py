@@ -20,6 +20,7 @@ def on_alarm(signum: int, frame: object) -> None:
     number = next(numbers)  # in one step: the next alarm may come within this one
     books.sell(run, "alarm", number)
     alarms.append(number)
+    auditor.look()
 
 
 def busy(lane: int) -> None:
