@@ -19,7 +19,8 @@ from ._event import restored
 from ._reports import masked
 from .exceptions import ConfigurationError
 from .stores import _directory
-from .stores._spoolfile import DeadLetter, SpoolError, SpoolFile, Visit
+from .stores._spoolfile import SpoolError, SpoolFile
+from .stores._visit import DeadLetter, Visit
 
 _POLL = 0.1
 

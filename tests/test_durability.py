@@ -13,7 +13,7 @@ import pytest
 
 from odp_logging import ConfigurationError, OdpClient, Stats
 from odp_logging.emulator import Emulator
-from odp_logging.stores._spoolfile import Visit
+from odp_logging.stores._visit import Visit
 
 from .conftest import KEY
 

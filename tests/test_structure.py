@@ -27,7 +27,7 @@ ROOMS = {
         "_shop.py",
     },
     "structlog": {"_shop.py"},
-    "sqlite3": {"stores/_spoolfile.py"},
+    "sqlite3": {"stores/_rescue.py", "stores/_spoolfile.py", "stores/_visit.py"},
     "ctypes": {"stores/_spoolfile.py"},
     "fcntl": {"stores/_directory.py"},
     "queue": {"transports/_session.py"},  # its exceptions, for urllib3

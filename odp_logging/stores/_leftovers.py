@@ -8,15 +8,8 @@ from pathlib import Path
 
 from . import _directory
 from ._directory import Claim
-from ._spoolfile import (
-    Damaged,
-    Foreign,
-    Row,
-    SpoolError,
-    SpoolFile,
-    committed_frames,
-    rescue,
-)
+from ._rescue import committed_frames, rescue
+from ._spoolfile import Damaged, Foreign, Row, SpoolError, SpoolFile
 
 INTERVAL = 30.0
 """Seconds between two looks at the directory."""

@@ -20,7 +20,9 @@ from . import _directory
 from ._base import Batch, Counts, Dropped, Invalid
 from ._buffer import origin_of
 from ._leftovers import Leftovers
-from ._spoolfile import Row, SpoolError, SpoolFile, Unwritable, rescue
+from ._rescue import rescue
+from ._spoolfile import Row, SpoolError, SpoolFile, Unwritable
+from ._tally import Tally
 
 RETRY = 30.0
 """Seconds before a directory that could not be written is tried again."""
@@ -86,15 +88,8 @@ class Spool:
         self._able_from = 0.0
         self._unfinished = False
         self._entered = 0
-        self._accepted = 0
         self._left = 0
-        self._moved = 0
-        self._delivered = 0
-        self._retried = 0
-        self._replayed = 0
-        self._rejected: dict[str, int] = {}
-        self._dropped: dict[str, int] = {}
-        self._adjusted: dict[str, int] = {}
+        self._tally = Tally()
         self._resend: set[int] = set()
 
     def belong_to(self, account: str) -> None:
@@ -140,13 +135,13 @@ class Spool:
             return False
         with self._lock.section():
             if event is None:
-                self._accepted += 1
-                self._count(self._dropped, "before_send")
+                self._tally.accepted += 1
+                self._tally.drop("before_send")
                 return False
             written = self._write([event])
             if written:
-                self._note_adjusted(event)
-                self._accepted += 1
+                self._tally.note(event)
+                self._tally.accepted += 1
                 self._unfinished = False
             due = self._is_due() if written else None
         self._tell()
@@ -157,9 +152,9 @@ class Spool:
             self.refuse(invalid.reason)
             return False
         with self._lock.section():
-            self._accepted += 1
+            self._tally.accepted += 1
             self._entered += 1
-            self._count(self._rejected, invalid.reason)
+            self._tally.reject(invalid.reason)
             self._invalid.append((self._entered, invalid))
         return False
 
@@ -170,7 +165,7 @@ class Spool:
         with self._lock.section():
             kept = self._write(events)
             if kept:
-                self._moved += len(events)
+                self._tally.moved -= len(events)
                 self._unfinished = False
         self._tell()
         return kept
@@ -227,8 +222,8 @@ class Spool:
             late = list(self._late)
             self._add(late)
             for _ in late:
-                self._accepted += 1
-                self._note_adjusted(self._late.popleft())
+                self._tally.accepted += 1
+                self._tally.note(self._late.popleft())
             self._unfinished = False
 
     def _add(self, events: Sequence[OdpEvent]) -> None:
@@ -249,8 +244,8 @@ class Spool:
             self._entered = max(self._entered, self._own.last())
         except SpoolError as error:
             self._failed(error)
-        gone = sum(self._rejected.values()) + sum(self._dropped.values())
-        self._accepted = self._delivered + gone + self._spooled() - self._moved
+        here = self._spooled() + self._tally.moved
+        self._tally.accepted = self._tally.gone() + here
 
     def _spooled(self) -> int:
         return self._left + (self._own.count if self._own is not None else 0)
@@ -336,7 +331,7 @@ class Spool:
         except (SpoolError, OSError) as second:
             self._failed(second)
         saved = self._own.count if self._own is not None else 0
-        self._count(self._dropped, "damaged", max(0, broken.count - saved))
+        self._tally.drop("damaged", max(0, broken.count - saved))
 
     def _bound(self) -> None:
         """Drop what is beyond `max_bytes`: of leftovers first, then the oldest."""
@@ -369,7 +364,7 @@ class Spool:
 
     def _book_shrunk(self, gone: Sequence[Row], dead: int, *, own: bool) -> None:
         if gone and own:
-            self._count(self._dropped, "spool_full", len(gone))
+            self._tally.drop("spool_full", len(gone))
         if self._keep_dropped:
             for row in gone[-_SHOWN:]:
                 self._show(row, "spool_full")
@@ -386,14 +381,6 @@ class Spool:
             self._lost.append((restored(row.body), reason))
         except ValueError:
             pass
-
-    def _count(self, counts: dict[str, int], reason: str, more: int = 1) -> None:
-        if more:
-            counts[reason] = counts.get(reason, 0) + more
-
-    def _note_adjusted(self, event: OdpEvent) -> None:
-        for kind, count in event.adjusted.items():
-            self._count(self._adjusted, kind, count)
 
     def _is_due(self) -> bool:
         own = self._own
@@ -446,7 +433,7 @@ class Spool:
         batch = Batch(events, invalid, cut=cut)
         if file is self._own:
             numbers = {row.number for row in rows}
-            self._retried += len(numbers & self._resend)
+            self._tally.retried += len(numbers & self._resend)
             self._resend = numbers
         self._current = _Taken(batch, file, rows)
         return batch
@@ -482,7 +469,7 @@ class Spool:
         if broken:
             file.settle((), broken)
             if file is self._own:
-                self._count(self._dropped, "damaged", len(broken))
+                self._tally.drop("damaged", len(broken))
             self._say(
                 "spool_damaged",
                 f"{len(broken)} events of the spool {self.directory} are damaged; they"
@@ -511,14 +498,14 @@ class Spool:
             self._replace(taken.file, error)
             return
         self._book(taken, len(gone), len(buried))
-        self._retried += delivery.resent
+        self._tally.retried += delivery.resent
 
     def _book(self, taken: _Taken, accepted: int, rejected: int) -> None:
         if taken.file is self._own:
-            self._delivered += accepted
-            self._count(self._rejected, "refused", rejected)
+            self._tally.delivered += accepted
+            self._tally.reject("refused", rejected)
         else:
-            self._replayed += accepted
+            self._tally.replayed += accepted
 
     def has_more(self) -> bool:
         """Whether a process that is gone left events; looks for them now and then."""
@@ -551,8 +538,8 @@ class Spool:
 
     def _count_refused(self) -> None:
         while self._refused:
-            self._count(self._rejected, self._refused.popleft())
-            self._accepted += 1
+            self._tally.reject(self._refused.popleft())
+            self._tally.accepted += 1
             self._entered += 1
 
     def give_up(self, reason: str) -> int:
@@ -565,8 +552,8 @@ class Spool:
             except (SpoolError, OSError) as error:
                 self._failed(error)
             lost = len(self._late)
-            self._count(self._dropped, reason, lost)
-            self._accepted += lost
+            self._tally.drop(reason, lost)
+            self._tally.accepted += lost
             self._entered += lost
             self._late.clear()
             self._given_up = True  # and not to be taken up again by ourselves
@@ -647,20 +634,9 @@ class Spool:
             return self._counts()
 
     def _counts(self) -> Counts:
-        own = self._own
-        late = len(self._late)
-        return Counts(
-            accepted=self._accepted + late,
-            delivered=self._delivered,
-            rejected=dict(self._rejected),
-            dropped=dict(self._dropped),
-            pending=late,
-            spooled=self._spooled(),
-            moved=-self._moved,
-            queue_bytes=own.size if own is not None else 0,
-            retried=self._retried,
-            replayed=self._replayed,
-            adjusted=dict(self._adjusted),
+        size = self._own.size if self._own is not None else 0
+        return self._tally.counts(
+            pending=len(self._late), spooled=self._spooled(), size=size
         )
 
     # Forks.

@@ -10,9 +10,8 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ._directory import Claim
@@ -20,14 +19,14 @@ from ._directory import Claim
 VERSION = 1
 """Of the tables below, in ``PRAGMA user_version``."""
 
-_APPLICATION = 0x4F445053
+APPLICATION = 0x4F445053
 """``PRAGMA application_id``: the letters ODPS."""
 
 ROW = 100
 """Bytes that a row takes besides its event, about."""
 
 _SETUP = f"""
-PRAGMA application_id = {_APPLICATION};
+PRAGMA application_id = {APPLICATION};
 BEGIN IMMEDIATE;
 CREATE TABLE events (
     number INTEGER PRIMARY KEY, body BLOB NOT NULL, checksum INTEGER NOT NULL
@@ -39,7 +38,7 @@ CREATE TABLE dead (
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
-_SIZES = f"SELECT count(*), coalesce(sum(length(body)), 0) + {ROW} * count(*) FROM "
+SIZES = f"SELECT count(*), coalesce(sum(length(body)), 0) + {ROW} * count(*) FROM "
 
 
 class SpoolError(Exception):
@@ -68,16 +67,6 @@ class Row:
     """Whether it is what was written."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """An event that ODP rejected, with its reason; `buried` in epoch seconds."""
-
-    number: int
-    body: bytes
-    reason: str
-    buried: float
-
-
 class SpoolFile:
     """
     The events of one file, in the order of their numbers.
@@ -97,13 +86,13 @@ class SpoolFile:
         self.count = self.size = self.dead_count = self.dead_size = 0
         self._settled: set[int] = set()
         self._first: int | None = None
-        with _translated():
+        with translated():
             self._connection = sqlite3.connect(
                 claim.path, timeout=1.0, isolation_level=None, check_same_thread=False
             )
         _keep_for_ever(self._connection)
         try:
-            with _translated():
+            with translated():
                 self._open()
         except BaseException:
             self._connection.close()
@@ -118,7 +107,7 @@ class SpoolFile:
         empty = not ask("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if version == 0 and empty:
             self._connection.executescript(_SETUP)
-        elif ask("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+        elif ask("PRAGMA application_id").fetchone()[0] != APPLICATION:
             raise Foreign("it is a database of another program")
         elif version != VERSION:
             raise Foreign(f"version {version} of it is not known here")
@@ -129,14 +118,14 @@ class SpoolFile:
         ask = self._connection.execute
         if self._connection.in_transaction:  # an exception of a signal handler came
             ask("ROLLBACK")
-        self.count, self.size = ask(_SIZES + "events").fetchone()
-        self.dead_count, self.dead_size = ask(_SIZES + "dead").fetchone()
+        self.count, self.size = ask(SIZES + "events").fetchone()
+        self.dead_count, self.dead_size = ask(SIZES + "dead").fetchone()
         self._first = None
         self.count -= len(self._settled)
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
-        with _translated():
+        with translated():
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             self._connection.execute("BEGIN IMMEDIATE")
@@ -160,7 +149,7 @@ class SpoolFile:
         ]
         insert = "INSERT INTO events VALUES (?, ?, ?)"
         if len(rows) == 1:  # a transaction of its own, 10 microseconds cheaper
-            with _translated():
+            with translated():
                 self._connection.execute(insert, rows[0])
         else:
             with self._transaction():
@@ -176,12 +165,12 @@ class SpoolFile:
             SpoolError: The file cannot be read.
         """
         self._forget_settled()
-        with _translated():
+        with translated():
             rows = self._connection.execute(
                 "SELECT number, body, checksum FROM events ORDER BY number LIMIT ?",
                 (limit + len(self._settled),),
             ).fetchall()
-        fresh = [_row(*row) for row in rows if row[0] not in self._settled]
+        fresh = [row_of(*row) for row in rows if row[0] not in self._settled]
         return fresh[:limit]
 
     def settle(self, gone: Sequence[Row], buried: Mapping[Row, str]) -> None:
@@ -195,7 +184,7 @@ class SpoolFile:
             with self._transaction() as ask:
                 for row, reason in buried.items():
                     _bury(ask, row.number, row.body, reason, sound=row.sound)
-                _delete(ask, "events", sorted(self._settled))
+                delete(ask, "events", sorted(self._settled))
         except Unwritable:
             return  # known to be settled; tried again before the next read
         self._settled.clear()
@@ -207,7 +196,7 @@ class SpoolFile:
             return
         try:
             with self._transaction() as ask:
-                _delete(ask, "events", sorted(self._settled))
+                delete(ask, "events", sorted(self._settled))
         except Unwritable:
             return
         self._settled.clear()
@@ -255,9 +244,9 @@ class SpoolFile:
             gone = []
             for number in numbers:
                 row = "SELECT number, body, checksum FROM events WHERE number = ?"
-                gone.append(_row(*ask(row, (number,)).fetchone()))
-            _delete(ask, "dead", [number for number, _ in dead])
-            _delete(ask, "events", numbers)
+                gone.append(row_of(*ask(row, (number,)).fetchone()))
+            delete(ask, "dead", [number for number, _ in dead])
+            delete(ask, "events", numbers)
         self._first = None
         self.count -= len(gone)
         self.size -= sum([len(row.body) + ROW for row in gone])
@@ -270,7 +259,7 @@ class SpoolFile:
         if not self.count:
             return None
         if self._first is None:
-            with _translated():
+            with translated():
                 numbers = self._connection.execute(
                     "SELECT number FROM events ORDER BY number LIMIT ?",
                     (len(self._settled) + 1,),
@@ -281,7 +270,7 @@ class SpoolFile:
 
     def last(self) -> int:
         """Return the largest number in use; 0 if there is none."""
-        with _translated():
+        with translated():
             found = self._connection.execute(
                 "SELECT max(coalesce((SELECT max(number) FROM events), 0),"
                 " coalesce((SELECT max(number) FROM dead), 0))"
@@ -290,7 +279,7 @@ class SpoolFile:
 
     def frames(self) -> int:
         """Return how many frames of its write-ahead log SQLite has read."""
-        with _translated():
+        with translated():
             found = self._connection.execute("PRAGMA wal_checkpoint").fetchone()
         return int(found[1])
 
@@ -325,127 +314,6 @@ class SpoolFile:
         self.claim.forget()
 
 
-class Visit:
-    """
-    A look into a spool file that may belong to somebody else, a living process even.
-
-    Raises:
-        SpoolError: It cannot be read, or is no spool file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        with _translated():
-            self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=rw",
-                uri=True,
-                timeout=2.0,
-                isolation_level=None,
-            )
-            try:
-                found = self._connection.execute("PRAGMA application_id").fetchone()
-                self.count, self.size = self._ask("events")
-                self.dead_count, self.dead_size = self._ask("dead")
-            except BaseException:
-                self._connection.close()
-                raise
-        if found[0] != _APPLICATION:
-            self._connection.close()
-            raise Foreign("it is a database of another program")
-
-    def _ask(self, table: str) -> tuple[int, int]:
-        count, size = self._connection.execute(_SIZES + table).fetchone()
-        return count, size
-
-    def first(self) -> bytes | None:
-        """Return the oldest event; None if there is none."""
-        with _translated():
-            row = self._connection.execute(
-                "SELECT body FROM events ORDER BY number LIMIT 1"
-            ).fetchone()
-        return row[0] if row else None
-
-    def dead_letters(self) -> list[DeadLetter]:
-        """Return all dead letters, the oldest first."""
-        with _translated():
-            rows = self._connection.execute(
-                "SELECT number, body, reason, buried FROM dead ORDER BY number"
-            ).fetchall()
-        return [DeadLetter(*row) for row in rows]
-
-    def exhume(self, numbers: Sequence[int]) -> None:
-        """Forget the dead letters with *numbers*."""
-        with _translated():
-            self._connection.execute("BEGIN IMMEDIATE")
-            _delete(self._connection.execute, "dead", numbers)
-            self._connection.execute("COMMIT")
-
-    def __enter__(self) -> Visit:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._connection.close()
-
-
-def committed_frames(path: Path) -> int:
-    """
-    Return how many frames of the write-ahead log of *path* were committed.
-
-    SQLite stops at the first damaged frame, and says nothing of those behind it. The
-    format is that of SQLite's "Database File Format", section 4.
-    """
-    try:
-        log = path.with_name(path.name + "-wal").read_bytes()
-    except OSError:
-        return 0
-    if len(log) < _HEADER:
-        return 0
-    page, salt = int.from_bytes(log[8:12], "big"), log[16:24]
-    if not 512 <= page <= 65536:
-        return 0
-    committed = 0
-    places = range(_HEADER, len(log) - page - _FRAME + 1, page + _FRAME)
-    for number, place in enumerate(places, 1):
-        ours = log[place + 8 : place + 16] == salt  # not of an earlier use of the file
-        if ours and log[place + 4 : place + 8] != b"\0\0\0\0":
-            committed = number
-    return committed
-
-
-_HEADER, _FRAME = 32, 24
-
-
-def rescue(claim: Claim) -> tuple[list[Row], str]:
-    """
-    Set a damaged file aside.
-
-    Returns:
-        The events that could still be read, and the file's new name.
-    """
-    rows = [row for row in _salvage(claim) if row.sound]
-    try:
-        return rows, claim.set_aside("damaged").name
-    except OSError:
-        return rows, claim.path.name
-
-
-def _salvage(claim: Claim) -> list[Row]:
-    found: dict[int, Row] = {}
-    for order in ("ASC", "DESC"):  # from both ends, each up to the damage
-        try:
-            with closing(sqlite3.connect(claim.path, timeout=1.0)) as connection:
-                # Else a file that was cut short is not read at all.
-                connection.execute("PRAGMA writable_schema = ON")
-                for row in connection.execute(
-                    f"SELECT number, body, checksum FROM events ORDER BY number {order}"
-                ):
-                    if row[0] in found:
-                        break
-                    found[row[0]] = _row(*row)
-        except (sqlite3.Error, TypeError, ValueError):
-            continue
-    return [found[number] for number in sorted(found)]
-
-
 def _keep_for_ever(connection: sqlite3.Connection) -> None:
     """
     Have nobody close *connection* but us.
@@ -473,7 +341,7 @@ def _oldest(rows: Iterable[tuple[int, int]], excess: int) -> list[tuple[int, int
     return found
 
 
-def _delete(ask: Any, table: str, numbers: Sequence[int]) -> None:
+def delete(ask: Any, table: str, numbers: Sequence[int]) -> None:
     for number in numbers:
         ask(f"DELETE FROM {table} WHERE number = ?", (number,))
 
@@ -488,7 +356,7 @@ def _bury(
     )
 
 
-def _row(number: int, body: Any, checksum: Any) -> Row:
+def row_of(number: int, body: Any, checksum: Any) -> Row:
     body = body if isinstance(body, bytes) else str(body).encode(errors="replace")
     return Row(number, body, zlib.crc32(body) == checksum)
 
@@ -497,7 +365,7 @@ _NOT_NOW = ("full", "readonly", "read-only", "unable to open", "locked", "busy")
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Turn what SQLite raises into what this file says."""
     try:
         yield

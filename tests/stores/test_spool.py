@@ -18,7 +18,7 @@ from odp_logging import InvalidEventError, OdpEvent
 from odp_logging._delivery import Cause, Delivery
 from odp_logging.stores import _directory
 from odp_logging.stores._spool import RETRY, Spool
-from odp_logging.stores._spoolfile import Visit
+from odp_logging.stores._visit import Visit
 
 from .contract import StoreContract, balanced, event, numbers
 
