@@ -6,11 +6,13 @@ import json
 import sys
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from odp_logging.emulator import Emulator
+from odp_logging.stores._visit import DeadLetter, Visit
 
 from .ledgers import Books
 from .pythons import Python
@@ -69,9 +71,9 @@ def fired_by_chance(odp: Emulator) -> int:
     return sum(fault["fired"] for fault in active if "rate" in fault)
 
 
-def survive(python: Python, odp: Emulator, each: int) -> None:
-    """Run the program through the faults, and compare its books with the server's."""
-    settings = {**SETTINGS, "api_host": odp.url}
+def survive(python: Python, odp: Emulator, each: int, **more: object) -> int:
+    """Compare its books with the server's; return how many events were rejected."""
+    settings = {**SETTINGS, "api_host": odp.url, **more}
     with Books(odp) as books:
         ended = python.run("chaos.py", "r", str(each), **settings, limit=200)
     assert (ended.status, ended.err.count("Traceback")) == (0, 0), ended.err
@@ -94,11 +96,31 @@ def survive(python: Python, odp: Emulator, each: int) -> None:
     assert said["delivered"] == len(logged) - len(books.rejected)
     fired = fired_by_chance(odp)
     assert fired >= 0.2 * odp.stats()["requests"]
+    return len(books.rejected)
 
 
 def test_chaos(python: Python, failing: Emulator) -> None:
     """10,000 events through mixed faults: none lost, each repetition has a known id."""
     survive(python, failing, 2_500)
+
+
+@pytest.mark.parametrize("durability", ["exit", "crash"])
+def test_chaos_with_a_spool(
+    python: Python, failing: Emulator, tmp_path: Path, durability: str
+) -> None:
+    """The same with the disk in between, which a small buffer overflows to."""
+    spool = tmp_path / "spool"
+    settings = {"spool": spool, "durability": durability, "max_queue_size": 300}
+    rejected = survive(python, failing, 2_500, **settings)
+
+    dead = [letter for path in spool.glob("*.spool") for letter in letters(path)]
+    assert len(dead) == rejected
+
+
+def letters(path: Path) -> list[DeadLetter]:
+    """Return the dead letters of a spool file."""
+    with Visit(path) as visit:
+        return visit.dead_letters()
 
 
 def test_long_chaos(failing: Emulator) -> None:

@@ -56,6 +56,22 @@ def test_a_million_events(refusing: str) -> None:
     assert max(taken) < 30 * MIB
 
 
+def test_a_spool_is_bounded_too(refusing: str, tmp_path: Path) -> None:
+    """Of 100,000 events with ODP down the newest are on disk, the others counted."""
+    room = {"spool": tmp_path / "spool", "spool_max_bytes": 4 * MIB}
+    ended = run_down(refusing, 100_000, 0, max_queue_size=1000, **room)
+    said = json.loads(ended.out)
+    taken = said["taken"]
+
+    assert ended.status == 0
+    assert said["accepted"] == 100_001
+    assert said["wrong"] == 0
+    assert said["pending"] + sum(said["dropped"].values()) == 100_001
+    assert said["dropped"]["spool_full"] > 50_000
+    assert sum(path.stat().st_size for path in room["spool"].iterdir()) < 20 * MIB
+    assert max(taken[10:]) - taken[10] < 8 * MIB
+
+
 @pytest.mark.parametrize("bound", [4 * MIB, 16 * MIB])
 def test_large_events(refusing: str, bound: int) -> None:
     """Events of a few kB are bounded by their bytes, not only by their number."""

@@ -39,7 +39,7 @@ print(
             "wrong": wrong,
             "accepted": stats.accepted,
             "dropped": dict(stats.dropped),
-            "pending": stats.pending,
+            "pending": stats.pending + stats.spooled,
             "queue_bytes": stats.queue_bytes,
             "requests": stats.requests,
         }
