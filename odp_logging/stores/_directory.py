@@ -159,7 +159,8 @@ def create(directory: Path, account: str) -> Claim:
 def claim_file(path: Path) -> Claim | None:
     """Claim the spool at *path*; None if a living process has it, or it is odd."""
     try:
-        return _claimed(path)
+        # A lock for what is gone meanwhile would be left lying about.
+        return _claimed(path) if path.exists() else None
     except OSError:
         return None
 
@@ -210,9 +211,10 @@ def sweep(directory: Path) -> None:
             continue
         if fresh or path.exists():
             continue
-        claim = claim_file(path)
-        if claim is not None:
-            claim.release()
+        try:
+            _claimed(path).release()
+        except OSError:
+            continue
 
 
 def orphans(paths: list[Path]) -> Iterator[Claim]:
