@@ -119,7 +119,11 @@ def prepare(directory: Path) -> None:
         directory.chmod(stat.S_IMODE(found.st_mode) & 0o700)
 
 
-def is_network(directory: Path, mounts: Path = Path("/proc/mounts")) -> bool:
+MOUNTS = Path("/proc/mounts")
+"""Where Linux says what is mounted; nothing is known elsewhere."""
+
+
+def is_network(directory: Path, mounts: Path = MOUNTS) -> bool:
     """Whether *directory* lies on a network file system, where locks are uncertain."""
     try:
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -44,6 +44,7 @@ class Spool:
         keep_dropped: Whether somebody will ask for `dropped`.
         warn: Told, as kind and message, what is wrong with the directory.
         clock: Seconds, monotonic.
+        mounts: Says what kind of file system the directory lies on.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Spool:
         keep_dropped: bool = False,
         warn: Callable[[str, str], object] = lambda kind, message: None,
         clock: Callable[[], float] = time.monotonic,
+        mounts: Path = _directory.MOUNTS,
     ) -> None:
         self.directory = directory
         self._account = account
@@ -68,6 +70,7 @@ class Spool:
         self._keep_dropped = keep_dropped
         self._warn = warn
         self._clock = clock
+        self._mounts = mounts
         self._own: SpoolFile | None = None
         self._leftovers = Leftovers(directory, account, clock)
         self._reset()
@@ -284,7 +287,7 @@ class Spool:
         if self._prepared:
             return
         _directory.prepare(self.directory)
-        if _directory.is_network(self.directory):
+        if _directory.is_network(self.directory, self._mounts):
             self._say(
                 "spool_network",
                 f"the spool {self.directory} lies on a network file system, whose locks"

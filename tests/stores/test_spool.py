@@ -630,4 +630,11 @@ def test_a_network_file_system_is_noticed(tmp_path):
 
     assert _directory.is_network(tmp_path / "spool", mounts)
     assert not _directory.is_network(Path("/var"), mounts)
+    said = Said()
+    store = make(tmp_path / "spool", mounts=mounts, warn=said)
+    for number in range(3):
+        store.put(event(number))
+    assert said.kinds == ["spool_network"]
+    assert "name a local directory" in said[0][1]
+    assert drained(store) == [0, 1, 2]
     assert not _directory.is_network(tmp_path, tmp_path / "none")
