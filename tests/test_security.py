@@ -200,10 +200,12 @@ def test_the_key_in_an_interrupted_request(
                 client.send_odp_event("viewed", WHO, data=large)
     finally:
         signal.signal(signal.SIGUSR1, before)
-    shown = traceback.TracebackException.from_exception(
-        caught.value, capture_locals=True
-    )
-    text = "".join(shown.format())
+    text = ""
+    error: BaseException | None = caught.value
+    while error is not None:  # one by one: urllib3 1.26 has the context not shown
+        shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+        text += "".join(shown.format(chain=False))
+        error = error.__context__
 
     assert "requests" in text
     assert 'kept = "the application\'s variable"' in text
