@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -39,6 +40,8 @@ class Diagnostics:
     def after_fork(self) -> None:
         """Start afresh in a forked child, which has lines of its own to say."""
         self._lock = OwnedLock()
+        self._saying = OwnedLock()
+        self._hushed = False
         self._kinds: dict[str, _Kind] = {}
 
     def warn(self, kind: str, message: str, level: int = logging.WARNING) -> None:
@@ -52,10 +55,44 @@ class Diagnostics:
             return
         if more:
             message = f"{message} ({more} more of this kind since the last line)"
+        # Nobody waits for it but a fork and the end: two lines at once are no harm.
+        if not self._saying.run(partial(self._said, message, level)):
+            self._said(message, level)
+
+    def _said(self, message: str, level: int) -> bool:
+        if self._hushed and not _is_main():
+            return True
         try:
             say(message, level)
         except Exception:  # a log call, or the flusher's thread, must survive this
             pass
+        return True
+
+    def hush(self, deadline: float) -> None:
+        """
+        Have only the main thread write lines, and wait for one in progress.
+
+        A daemon thread is frozen at the end of the process. In the middle of a line on
+        stderr it would have Python abort.
+        """
+        self._hushed = True
+        if not self._saying.mine():
+            self._saying.acquire(max(0.0, deadline - time.monotonic()))
+            self._saying.release()
+
+    def before_fork(self, deadline: float) -> None:
+        """
+        Let no thread be in the middle of a line while this one forks.
+
+        The child would inherit the lock of stderr's buffer, held by a thread that it
+        does not have, and wait for ever at its end, when Python flushes stderr.
+        """
+        if not self._saying.mine():
+            self._saying.acquire(max(0.0, deadline - time.monotonic()))
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._saying.release()
 
     def __reduce__(self) -> Any:
         # With a processor, to a spawned process, which has lines of its own to say.
@@ -96,6 +133,10 @@ def say(message: str, level: int = logging.WARNING) -> None:
             print(f"odp_logging: {message}", file=sys.stderr, flush=True)
         return
     LOGGER.log(level, "%s", message)
+
+
+def _is_main() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
 
 
 def _heard() -> bool:

@@ -269,6 +269,10 @@ class Flusher:
         self.passage.give_up()
         return count
 
+    def hush(self, deadline: float) -> None:
+        """Have no thread but the main one write lines, from *deadline* on."""
+        self.reports.diagnostics.hush(deadline)
+
     def spooled(self) -> int:
         """Return how many events rest on disk, for this process or the next."""
         return self.store.counts().spooled
@@ -285,6 +289,7 @@ class Flusher:
         The child would inherit a half-imported module, locked by a thread that it does
         not have, and wait for ever when it imports the same.
         """
+        self.reports.diagnostics.before_fork(deadline)
         self.store.before_fork(deadline)
         if not self._loading.mine():
             self._loading.acquire(max(0.0, deadline - time.monotonic()))
@@ -293,6 +298,7 @@ class Flusher:
         """Go on."""
         self._loading.release()
         self.store.after_fork_in_parent()
+        self.reports.diagnostics.after_fork_in_parent()
 
     def after_fork_once(self) -> None:
         """Start afresh unless the fork hook has done so in this process."""
@@ -332,6 +338,10 @@ class Flusher:
             # The interpreter is ending, or this is a sub-interpreter that allows no
             # daemon threads: whoever drains will do the work.
             pass
+        except KeyError as error:
+            # What a signal handler raised within start(), as CPython's own cleaning up
+            # after it hides it.
+            raise error.__context__ or error from None
         finally:
             if not started:  # or a signal handler raised: the next put starts another
                 self._thread = None

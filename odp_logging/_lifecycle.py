@@ -45,6 +45,9 @@ class Drainable(Protocol):
     def spooled(self) -> int:
         """Return how many events rest on disk."""
 
+    def hush(self, deadline: float) -> None:
+        """Have no thread but the main one write lines, from *deadline* on."""
+
     def go_synchronous(self, drain: Callable[[Drainable], object]) -> None:
         """Call *drain* instead of waking a thread."""
 
@@ -66,6 +69,9 @@ class Drainable(Protocol):
     def is_done(self) -> bool:
         """Whether nothing is left to do."""
 
+
+_HUSH = 0.2
+"""Seconds the end waits for a line that another thread is writing."""
 
 _FORK_WAIT = 2.0
 """Seconds a fork waits for an import to end; importing `requests` takes 0.1 to 0.5."""
@@ -199,6 +205,9 @@ def _finish(lines: list[Drainable]) -> None:
             reachable=reachable,
             kept=_newly_kept(),
         )
+        soon = time.monotonic() + _HUSH
+        for line in lines:
+            line.hush(soon)
     finally:
         _finishing = False
         if _fatal is not None:

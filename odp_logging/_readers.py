@@ -106,7 +106,13 @@ def path(value: object) -> Path:
     """Read the path of a directory; what it is now does not matter yet."""
     if not isinstance(value, (str, os.PathLike)) or not str(value).strip():
         raise ValueError("a directory, for example /var/lib/shop/odp")
-    found = Path(value).expanduser()
+    try:
+        os.fsencode(value)
+        found = Path(value).expanduser()
+    except (RuntimeError, UnicodeError):  # nobody of that name; nothing to encode
+        found = None
+    if found is None or "\0" in str(found):
+        raise ValueError("a directory, for example /var/lib/shop/odp")
     # Now: a daemon changes its working directory later.
     return found if found.is_absolute() else Path.cwd() / found
 

@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -147,3 +148,42 @@ def test_a_broken_handler_does_no_harm(monkeypatch):
         Diagnostics().warn("kind", "a line")
     finally:
         LOGGER.removeHandler(broken)
+
+
+def test_at_the_end_only_the_main_thread_is_heard(caplog) -> None:
+    """A line of another thread could be cut off, and Python would abort."""
+    diagnostics = Diagnostics()
+    diagnostics.hush(time.monotonic() + 1)
+    thread = threading.Thread(target=diagnostics.warn, args=("theirs", "theirs"))
+    thread.start()
+    thread.join()
+    diagnostics.warn("ours", "ours")
+
+    assert [each.getMessage() for each in caplog.records] == ["ours"]
+
+
+def test_a_fork_waits_for_the_line_that_another_thread_writes() -> None:
+    """Else the child inherits the lock of stderr's buffer, and hangs at its end."""
+    writing, going_on = threading.Event(), threading.Event()
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            writing.set()
+            going_on.wait(10)
+
+    handler = Slow()
+    LOGGER.addHandler(handler)
+    try:
+        diagnostics = Diagnostics()
+        thread = threading.Thread(target=diagnostics.warn, args=("kind", "message"))
+        thread.start()
+        assert writing.wait(10)
+        start = time.monotonic()
+        diagnostics.before_fork(start + 0.1)  # for so long, and not for ever
+        assert time.monotonic() - start >= 0.1
+        going_on.set()
+        thread.join()
+        diagnostics.before_fork(time.monotonic() + 10)
+        diagnostics.after_fork_in_parent()
+    finally:
+        LOGGER.removeHandler(handler)

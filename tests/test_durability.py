@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -315,3 +316,37 @@ def test_a_spool_that_cannot_be_used_is_said_once(emulator, tmp_path, caplog):
     assert sent(emulator) == list(range(20))
     assert caplog.text.count("cannot be used: it is no directory") == 1
     client.close()
+
+
+def test_a_time_limit_just_after_events_went_to_disk(tmp_path: Path) -> None:
+    """They are delivered once, and the books are right."""
+    with Emulator() as odp:
+        odp.fault(status=503)
+        client = OdpClient(
+            "key",
+            api_host=odp.url,
+            spool=tmp_path / "spool",
+            max_queue_size=100,
+            max_batch_size=50,
+            flush_interval=60,
+        )
+        assert client._flusher.beyond is not None
+        spool: Any = client._flusher.beyond.store
+        keep, cut_off = spool.keep, [1]
+
+        def cut(events: Any) -> bool:
+            kept: bool = keep(events)
+            if cut_off:
+                cut_off.pop()
+                raise TimeoutError
+            return kept
+
+        spool.keep = cut
+        for number in range(400):
+            with contextlib.suppress(TimeoutError):
+                client.send_odp_event("a", {"fs_user_id": "u"}, data={"n": number})
+        odp.clear_faults()
+        assert client.flush(20)
+        stats = client.stats
+        assert (stats.accepted, stats.delivered, stats.pending) == (400, 400, 0)
+        assert odp.stats()["unique"] == 400

@@ -80,6 +80,9 @@ class Shelter(Protocol):
     def keep(self, events: Sequence[OdpEvent]) -> bool:
         """Take over *events*: all, or none of them."""
 
+    def has_kept(self, events: Sequence[OdpEvent]) -> bool:
+        """Whether the last `keep` of *events* was done, though it was cut off."""
+
     def is_able(self) -> bool:
         """Whether it is worth to ask."""
 

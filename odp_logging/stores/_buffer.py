@@ -96,6 +96,7 @@ class Buffer:
         self._lost_bytes = 0
         self._bytes = 0
         self._unfinished = False
+        self._spilling: _Spilling | None = None
         self._entered = 0
         self._accepted = 0
         self._delivered = 0
@@ -204,14 +205,29 @@ class Buffer:
         oldest = list(islice(self._ready, self._batch_size))
         made = [self._try(logged, 0) for logged in oldest]
         events = [each.event for each in made if isinstance(each, _Held)]
+        self._spilling = made, events
         if events and not shelter.keep(events):
+            self._spilling = None
             return False
-        self._moved += len(events)
-        for logged, each in zip(oldest, made):
-            self._ready.popleft()
-            self._bytes -= logged.size
-            self._book_unmade(logged, each)
+        self._book_spilt(made, len(events))
         return True
+
+    def _book_spilt(self, made: Sequence[_Held | Invalid | None], moved: int) -> None:
+        ready = deque(islice(self._ready, len(made), None))
+        size = sum([each.size for each in islice(self._ready, len(made))])
+        rejected, dropped = dict(self._rejected), dict(self._dropped)
+        for each in made:
+            if each is None:
+                dropped["before_send"] = dropped.get("before_send", 0) + 1
+            elif isinstance(each, Invalid):
+                rejected[each.reason] = rejected.get(each.reason, 0) + 1
+        # Not a call from here on: no signal handler can run, and raise, in between.
+        self._spilling = None
+        self._ready = ready
+        self._bytes -= size
+        self._moved += moved
+        self._rejected = rejected
+        self._dropped = dropped
 
     def _book_unmade(self, logged: Any, made: _Held | Invalid | None) -> None:
         if made is None:
@@ -235,6 +251,11 @@ class Buffer:
         """Count again if an exception of a signal handler cut off who counted last."""
         if not self._unfinished:
             return
+        if self._spilling is not None and self._shelter is not None:
+            made, events = self._spilling
+            if events and self._shelter.has_kept(events):
+                self._book_spilt(made, len(events))
+            self._spilling = None
         self._unfinished = False
         waiting = [*self._ready, *self._building]
         self._bytes = sum([each.size for each in (*waiting, *self._held)])
@@ -530,6 +551,10 @@ class _Held:
         self.size = size
         self.sent = False
         self.in_doubt = False
+
+
+_Spilling = tuple[Sequence["_Held | Invalid | None"], Sequence[OdpEvent]]
+"""What was made of the oldest that wait, and the events to be kept among that."""
 
 
 def origin_of(logged: Any) -> str:

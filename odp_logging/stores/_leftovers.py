@@ -72,7 +72,10 @@ class Leftovers:
             The file, and what is to be said.
         """
         self._next_look = self._clock() + INTERVAL
-        _directory.sweep(self._directory)
+        try:
+            _directory.sweep(self._directory)
+        except OSError:  # no directory of that name can be; who writes to it says so
+            return None, []
         paths = _directory.spools(self._directory)
         said = self._strangers(paths)
         mine = [path for path in paths if self._is_mine(path)]

@@ -90,6 +90,8 @@ class Spool:
         self._lost: deque[tuple[OdpEvent, str]] = deque(maxlen=_SHOWN)
         self._able_from = 0.0
         self._unfinished = False
+        self._keeping: tuple[Sequence[OdpEvent], int] | None = None
+        self._kept: tuple[Sequence[OdpEvent], ...] = ()
         self._entered = 0
         self._left = 0
         self._tally = Tally()
@@ -120,10 +122,6 @@ class Spool:
 
     def put(self, logged: Any) -> bool:
         """Keep *logged*; return whether enough is there for a full batch."""
-        return bool(self.try_put(logged))
-
-    def try_put(self, logged: Any) -> bool | None:
-        """Write *logged* to disk before returning, as `put`; None if that failed."""
         try:
             event = self._build(logged)
         except InvalidEventError as error:
@@ -131,6 +129,19 @@ class Spool:
         except Exception as error:  # before_send is the application's code
             message = f"making it raised {type(error).__name__}"
             return self._reject(Invalid("not_buildable", message, origin_of(logged)))
+        return bool(self._put(event))
+
+    def try_put(self, logged: Any) -> bool | None:
+        """Write *logged* to disk before returning, as `put`; None if that failed."""
+        try:
+            event = self._build(logged)
+        except Exception:
+            # Perhaps a signal handler's, a time limit: the event may be a good one. It
+            # is made again from memory, on the flusher's thread, where none runs.
+            return None
+        return self._put(event)
+
+    def _put(self, event: OdpEvent | None) -> bool | None:
         if self._lock.mine():
             # A signal handler interrupted the lines below: they write it as well.
             if event is not None:
@@ -166,12 +177,30 @@ class Spool:
         if self._lock.mine():
             return False
         with self._lock.section():
-            kept = self._write(events)
+            kept = self._write(events, moving=True)
             if kept:
-                self._tally.moved -= len(events)
+                self._note_moved(events)
                 self._unfinished = False
         self._tell()
         return kept
+
+    def has_kept(self, events: Sequence[OdpEvent]) -> bool:
+        """Whether the last `keep` of *events* was done, though it was cut off."""
+        if self._lock.mine():
+            return False
+        with self._lock.section():
+            self._mend()
+            return any([each is events for each in self._kept])
+
+    def _note_moved(self, events: Sequence[OdpEvent]) -> None:
+        if self._keeping is None:
+            return
+        moved = self._tally.moved - len(events)
+        kept = (events, *self._kept[:7])  # several threads may have one cut off
+        # Not a call from here on: no signal handler can raise in between.
+        self._tally.moved = moved
+        self._kept = kept
+        self._keeping = None
 
     def bury(self, events: Sequence[OdpEvent], reasons: Mapping[int, str]) -> None:
         """Keep those of *events* that were rejected, by position, as dead letters."""
@@ -201,9 +230,10 @@ class Spool:
 
     # Under the lock.
 
-    def _write(self, events: Sequence[OdpEvent]) -> bool:
+    def _write(self, events: Sequence[OdpEvent], *, moving: bool = False) -> bool:
         """Write *events*, and those that signal handlers logged meanwhile."""
         self._mend()
+        self._keeping = (events, self._entered + 1) if moving else None
         if not self.is_able():
             return False
         try:
@@ -239,16 +269,20 @@ class Spool:
         """Count again if an exception of a signal handler cut off who counted last."""
         if not self._unfinished:
             return
-        self._unfinished = False
         if self._own is None:
+            self._unfinished = False
             return
         try:
             self._own.recount()
-            self._entered = max(self._entered, self._own.last())
+            last = self._own.last()
+            if self._keeping is not None and last >= self._keeping[1]:
+                self._note_moved(self._keeping[0])
+            self._entered = max(self._entered, last)
         except SpoolError as error:
             self._failed(error)
         here = self._spooled() + self._tally.moved
         self._tally.accepted = self._tally.gone() + here
+        self._unfinished = False  # last: this may be cut off as well
 
     def _spooled(self) -> int:
         return self._left + (self._own.count if self._own is not None else 0)
@@ -408,6 +442,7 @@ class Spool:
     def take(self) -> Batch:
         """Return the oldest events, of our own and of leftovers in turns."""
         with self._lock.section():
+            self._mend()
             invalid = [each for _, each in self._invalid]
             self._invalid.clear()
             if self._late:

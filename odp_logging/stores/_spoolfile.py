@@ -16,6 +16,13 @@ from typing import Any
 
 from ._directory import Claim
 
+# Not in a log call, which a time limit may cut off in the middle of it: that leaves
+# Python's import lock held for good (CPython to 3.13).
+try:
+    import ctypes
+except ImportError:  # not CPython, or built without it
+    ctypes = None  # type: ignore[assignment]
+
 VERSION = 1
 """Of the tables below, in ``PRAGMA user_version``."""
 
@@ -323,10 +330,8 @@ def _keep_for_ever(connection: sqlite3.Connection) -> None:
     closes all), and a thread that the child does not have may hold its mutex.
     """
     try:
-        import ctypes
-
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
-    except (ImportError, AttributeError):  # not CPython
+    except AttributeError:  # not CPython
         pass
 
 
