@@ -25,9 +25,13 @@ def green(request: pytest.FixtureRequest) -> Python:
 
 
 @pytest.mark.parametrize("when", ["early", "late"])
-def test_patched(green: Python, odp: Emulator, when: str) -> None:
+@pytest.mark.parametrize("durability", ["", "exit", "crash"])
+def test_patched(
+    green: Python, odp: Emulator, tmp_path: Path, when: str, durability: str
+) -> None:
     """Whether gevent patched before our import or after it, all is delivered."""
-    ended = green.run("green.py", odp.url, when)
+    settings = {"spool": tmp_path / "spool", "durability": durability}
+    ended = green.run("green.py", odp.url, when, **settings if durability else {})
 
     assert (ended.status, ended.err) == (0, "")
     assert numbers(odp) == list(range(20))
