@@ -189,6 +189,8 @@ def test_replay_leaves_living_processes_alone(home, emulator, capsys, monkeypatc
     ) as client:
         client.send_odp_event("sold", {"email": EMAIL})
         assert main(["replay", "--spool", str(home)]) == 0
+        emulator.clear_faults()
+        assert client.flush(10)
 
     assert capsys.readouterr().out == "0 of 0 events sent, 0 left; 1 files in use\n"
 
