@@ -25,7 +25,7 @@ class Stats(Counts):
             never answered.
         pending: Events waiting in memory, or on their way.
         spooled: Events waiting on disk.
-        moved: Always 0.
+        moved: What is in memory and on disk at the moment of reading, counted once: 0.
         replayed: Events that ODP took and that earlier processes had left on disk; not
             part of the sum above.
         queue_bytes: About how many bytes of JSON are waiting.

@@ -54,7 +54,7 @@ class Counts:
     dropped: Mapping[str, int] = field(default_factory=dict)
     pending: int = 0
     spooled: int = 0
-    moved: int = 0
+    moved: int = field(default=0, repr=False)
     replayed: int = 0
     queue_bytes: int = 0
     retried: int = 0
