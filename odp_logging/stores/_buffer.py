@@ -17,6 +17,7 @@ from .._event import OdpEvent
 from .._lock import OwnedLock
 from ..exceptions import InvalidEventError
 from ._base import Batch, Counts, Dropped, Invalid, Shelter
+from ._tally import Tally
 
 Overflow = Literal["drop_oldest", "drop_newest", "block"]
 
@@ -98,14 +99,7 @@ class Buffer:
         self._unfinished = False
         self._spilling: _Spilling | None = None
         self._entered = 0
-        self._accepted = 0
-        self._delivered = 0
-        self._moved = 0
-        self._retried = 0
-        self._rejected: dict[str, int] = {}
-        self._dropped: dict[str, int] = {}
-        self._refused: deque[str] = deque()
-        self._adjusted: dict[str, int] = {}
+        self._tally = Tally()
         self._look_at = self._next_look()
         self._over = max(_LOOK_EVERY, self._max_size // 10)
 
@@ -170,7 +164,7 @@ class Buffer:
         came = len(self._incoming)
         # One step in C: an exception of a signal handler cannot come in between.
         self._ready.extend(islice(iter(self._incoming.popleft, _NEVER), came))
-        self._accepted += came
+        self._tally.accepted += came
         self._entered += came
         sizes = [logged.size for logged in islice(reversed(self._ready), came)]
         self._bytes += sum(sizes)
@@ -215,7 +209,7 @@ class Buffer:
     def _book_spilt(self, made: Sequence[_Held | Invalid | None], moved: int) -> None:
         ready = deque(islice(self._ready, len(made), None))
         size = sum([each.size for each in islice(self._ready, len(made))])
-        rejected, dropped = dict(self._rejected), dict(self._dropped)
+        rejected, dropped = dict(self._tally.rejected), dict(self._tally.dropped)
         for each in made:
             if each is None:
                 dropped["before_send"] = dropped.get("before_send", 0) + 1
@@ -225,15 +219,15 @@ class Buffer:
         self._spilling = None
         self._ready = ready
         self._bytes -= size
-        self._moved += moved
-        self._rejected = rejected
-        self._dropped = dropped
+        self._tally.moved += moved
+        self._tally.rejected = rejected
+        self._tally.dropped = dropped
 
     def _book_unmade(self, logged: Any, made: _Held | Invalid | None) -> None:
         if made is None:
             self._drop(logged, "before_send")
         elif isinstance(made, Invalid):
-            self._count_rejected(made.reason)
+            self._tally.reject(made.reason)
 
     def _drop_giants(self) -> None:
         """Drop what alone is larger than the whole buffer, and nothing else for it."""
@@ -259,9 +253,8 @@ class Buffer:
         self._unfinished = False
         waiting = [*self._ready, *self._building]
         self._bytes = sum([each.size for each in (*waiting, *self._held)])
-        gone = sum(self._rejected.values()) + sum(self._dropped.values())
-        left = self._delivered + gone + self._moved
-        self._accepted = left + len(waiting) + len(self._held)
+        left = self._tally.gone() + self._tally.moved
+        self._tally.accepted = left + len(waiting) + len(self._held)
 
     def _next_look(self) -> int:
         """How many may come in before the books must be looked at again."""
@@ -277,7 +270,7 @@ class Buffer:
         return max(1, look)
 
     def _drop(self, logged: Any, reason: str) -> None:
-        self._dropped[reason] = self._dropped.get(reason, 0) + 1
+        self._tally.drop(reason)
         if not self._keep_dropped or reason == "before_send":
             return  # who left it out knows of it
         self._lost.append((logged, reason))
@@ -333,8 +326,7 @@ class Buffer:
         for logged, made in zip(fresh, built):
             if isinstance(made, _Held):
                 self._held.append(made)
-                for kind, count in made.event.adjusted.items():
-                    self._adjusted[kind] = self._adjusted.get(kind, 0) + count
+                self._tally.note(made.event)
                 continue
             self._bytes -= logged.size
             self._book_unmade(logged, made)
@@ -348,7 +340,7 @@ class Buffer:
             if events and size > self._batch_bytes:
                 break
             events.append(held.event)
-            self._retried += held.sent
+            self._tally.retried += held.sent
             held.sent = True
         return events
 
@@ -374,7 +366,7 @@ class Buffer:
             refused += position in delivery.rejected
             moved += position in spooled
             delivered += position not in delivery.rejected and position not in spooled
-        rejected = dict(self._rejected)
+        rejected = dict(self._tally.rejected)
         if refused:
             rejected["refused"] = rejected.get("refused", 0) + refused
         count = len(settled)
@@ -382,19 +374,16 @@ class Buffer:
         self._current = None
         self._held[:count] = still
         self._bytes -= size
-        self._delivered += delivered
-        self._moved += moved
-        self._rejected = rejected
-        self._retried += delivery.resent
+        self._tally.delivered += delivered
+        self._tally.moved += moved
+        self._tally.rejected = rejected
+        self._tally.retried += delivery.resent
 
     def _tell_waiting(self) -> None:
         # While finalizing, a frozen thread may hold the condition for ever.
         if self._block_timeout is not None and not sys.is_finalizing():
             with self._room:
                 self._room.notify_all()
-
-    def _count_rejected(self, reason: str) -> None:
-        self._rejected[reason] = self._rejected.get(reason, 0) + 1
 
     # Any thread.
 
@@ -435,7 +424,7 @@ class Buffer:
             self._book_unmade(logged, made)
         self._ready, self._building, self._held = waiting, (), held
         if not held or shelter.keep([each.event for each in held]):
-            self._moved += len(held)
+            self._tally.moved += len(held)
             self._held, self._current = [], None
 
     def close(self) -> None:
@@ -470,15 +459,10 @@ class Buffer:
     def refuse(self, reason: str) -> None:
         """Count an event that is rejected before it comes to rest here."""
         # Noted first: who interrupts the books leaves it to them.
-        self._refused.append(reason)
+        self._tally.refuse(reason)
         if not self._lock.mine():
             with self._lock.section():
-                self._count_refused()
-
-    def _count_refused(self) -> None:
-        while self._refused:
-            self._count_rejected(self._refused.popleft())
-            self._accepted += 1
+                self._tally.count_refused()
 
     def entered(self) -> int:
         """Return the number of the newest event here, counted from 1."""
@@ -522,21 +506,16 @@ class Buffer:
             return replace(counts, accepted=counts.delivered + gone + here)
         with self._lock.section():
             self._mend()
-            self._count_refused()
+            self._tally.count_refused()
             return self._counts()
 
     def _counts(self) -> Counts:
         incoming = len(self._incoming)
-        return Counts(
-            accepted=self._accepted + incoming,
-            delivered=self._delivered,
-            rejected=dict(self._rejected),
-            dropped=dict(self._dropped),
+        return self._tally.counts(
             pending=incoming + self._here(),
-            queue_bytes=self._bytes,
-            moved=self._moved,
-            retried=self._retried,
-            adjusted=dict(self._adjusted),
+            spooled=0,
+            unbooked=incoming,
+            size=self._bytes,
         )
 
 

@@ -83,7 +83,6 @@ class Spool:
         self._given_up = False
         self._gone = False
         self._late: deque[OdpEvent] = deque()
-        self._refused: deque[str] = deque()
         self._invalid: list[tuple[int, Invalid]] = []
         self._current: _Taken | None = None
         self._said: deque[tuple[str, str]] = deque()
@@ -569,16 +568,10 @@ class Spool:
     def refuse(self, reason: str) -> None:
         """Count an event that is rejected before it comes to rest here."""
         # Noted first: who interrupts the books leaves it to them.
-        self._refused.append(reason)
+        self._tally.refuse(reason)
         if not self._lock.mine():
             with self._lock.section():
-                self._count_refused()
-
-    def _count_refused(self) -> None:
-        while self._refused:
-            self._tally.reject(self._refused.popleft())
-            self._tally.accepted += 1
-            self._entered += 1
+                self._entered += self._tally.count_refused()
 
     def give_up(self, reason: str) -> int:
         """Let go of the files, which stay; return how many events are lost."""
@@ -668,13 +661,14 @@ class Spool:
             return self._counts()
         with self._lock.section():
             self._mend()
-            self._count_refused()
+            self._entered += self._tally.count_refused()
             return self._counts()
 
     def _counts(self) -> Counts:
         size = self._own.size if self._own is not None else 0
+        late = len(self._late)
         return self._tally.counts(
-            pending=len(self._late), spooled=self._spooled(), size=size
+            pending=late, spooled=self._spooled(), unbooked=late, size=size
         )
 
     # Forks.

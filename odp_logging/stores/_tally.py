@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from .._event import OdpEvent
 from ._base import Counts
 
 
 class Tally:
-    """
-    Counts of one store; written under its lock.
-
-    Args of `counts` are what the store holds at the moment.
-    """
+    """Counts of one store; written under its lock."""
 
     def __init__(self) -> None:
         self.accepted = 0
@@ -22,6 +20,20 @@ class Tally:
         self.rejected: dict[str, int] = {}
         self.dropped: dict[str, int] = {}
         self.adjusted: dict[str, int] = {}
+        self._refused: deque[str] = deque()
+
+    def refuse(self, reason: str) -> None:
+        """Note, without the lock, an event that never came to rest."""
+        self._refused.append(reason)
+
+    def count_refused(self) -> int:
+        """Count what was noted; return how many events that were."""
+        count = 0
+        while self._refused:
+            self.reject(self._refused.popleft())
+            self.accepted += 1
+            count += 1
+        return count
 
     def reject(self, reason: str, count: int = 1) -> None:
         """Count events that are rejected."""
@@ -41,10 +53,17 @@ class Tally:
         lost = sum(self.rejected.values()) + sum(self.dropped.values())
         return self.delivered + lost
 
-    def counts(self, *, pending: int, spooled: int, size: int) -> Counts:
-        """Return all of it, with what waits in memory and on disk."""
+    def counts(self, *, pending: int, spooled: int, unbooked: int, size: int) -> Counts:
+        """
+        Return all of it, with what the store holds now.
+
+        Args:
+            pending, spooled: Events in memory and on disk.
+            unbooked: Those of the pending that were not counted as accepted yet.
+            size: Bytes of what waits.
+        """
         return Counts(
-            accepted=self.accepted + pending,
+            accepted=self.accepted + unbooked,
             delivered=self.delivered,
             rejected=dict(self.rejected),
             dropped=dict(self.dropped),
