@@ -11,11 +11,12 @@ from ._config import Config, Destination
 from ._diagnostics import Diagnostics
 from ._event import OdpEvent
 from ._flusher import Flusher
-from ._mapping import build
+from ._mapping import build, sized
 from ._reports import Reports
 from .exceptions import ConfigurationError
 from .stores._base import Shelter, Store
 from .stores._buffer import Buffer, Overflow
+from .stores._intake import SHUT, Intake
 from .transports._base import Transport
 from .transports._fallback import Fallback
 from .transports._http import Http
@@ -33,9 +34,14 @@ def new_flusher(
 
     With a spool, the one it has `beyond` moves on what is on disk.
     """
-    mine, reports = _reports(config, diagnostics), _reports(config, diagnostics)
+    # Of both: an event put within a callback of either is refused.
+    busy: set[int] = set()
+    mine, reports = [
+        Reports(diagnostics, config.on_delivery, config.on_drop, busy) for _ in range(2)
+    ]
     spool = _new_spool(config, destination, reports)
-    flusher = _flusher(config, _new_buffer(config, spool, mine), mine)
+    intake = Intake(busy)
+    flusher = _flusher(config, _new_buffer(config, spool, mine, intake), mine, intake)
     _lifecycle.register(flusher)
     if spool is not None:
         flusher.beyond = _flusher(config, spool, reports)
@@ -63,11 +69,21 @@ def connect(flusher: Flusher, config: Config, destination: Destination) -> None:
         beyond.wake()
 
 
-def _reports(config: Config, diagnostics: Diagnostics) -> Reports:
-    return Reports(diagnostics, config.on_delivery, config.on_drop)
+def intake_of(flusher: Flusher, config: Config) -> Intake:
+    """Return where log calls may leave events by themselves; `SHUT` if they may not."""
+    known = config.enabled and flusher.has_destination()
+    plain = config.durability == "exit" and not config.redact
+    return flusher.intake if known and plain and not _waits(config) else SHUT
 
 
-def _flusher(config: Config, store: Store, reports: Reports) -> Flusher:
+def _waits(config: Config) -> bool:
+    # Without a thread, nobody makes room while a put waits for it.
+    return config.overflow == "block" and config.background
+
+
+def _flusher(
+    config: Config, store: Store, reports: Reports, intake: Intake | None = None
+) -> Flusher:
     return Flusher(
         store,
         None,
@@ -77,6 +93,7 @@ def _flusher(config: Config, store: Store, reports: Reports) -> Flusher:
         shutdown_timeout=config.shutdown_timeout,
         on_entering=_enter,
         reports=reports,
+        intake=intake,
     )
 
 
@@ -88,21 +105,25 @@ def _enter(flusher: Flusher) -> None:
         flusher.beyond.wake()
 
 
-def _new_buffer(config: Config, shelter: Shelter | None, reports: Reports) -> Buffer:
+def _new_buffer(
+    config: Config, shelter: Shelter | None, reports: Reports, intake: Intake
+) -> Buffer:
     show = _builder(config)
-    # Without a thread, nobody makes room while a put waits for it.
-    waits = config.overflow == "block" and config.background
     return Buffer(
         partial(show, before_send=_guarded(config, reports)),
+        sized=sized,
         show=show,
         batch_size=config.max_batch_size,
         batch_bytes=config.max_batch_bytes,
         max_size=config.max_queue_size,
         max_bytes=config.max_queue_bytes,
-        overflow=config.overflow if waits else _without_waiting(config.overflow),
+        overflow=config.overflow
+        if _waits(config)
+        else _without_waiting(config.overflow),
         block_timeout=config.block_timeout,
         keep_dropped=config.on_drop is not None,
         shelter=shelter,
+        intake=intake,
     )
 
 

@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import _lifecycle
-from ._assembly import connect, new_flusher
+from ._assembly import connect, intake_of, new_flusher
 from ._config import Config, Destination, load, sealed
-from ._context import bound
+from ._context import Bound, bound
 from ._diagnostics import Diagnostics
 from ._event import DEFAULT_TYPE, OdpEvent, canonical_identifiers
 from ._flusher import Flusher
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 _REMEMBERED = 16
 """Earlier destinations whose flushers are kept."""
-
-_Bound = tuple[tuple[Any, ...], tuple[Any, ...]]
 
 
 class OdpClient:
@@ -61,6 +59,7 @@ class OdpClient:
         self._destination = self._config.destination()
         self._api_host = self._config.api_host
         self._flusher = self._new_flusher(self._destination)
+        self.intake = intake_of(self._flusher, self._config)
         # One value: who reads it gets the one that belongs to the other.
         self._history: tuple[tuple[Flusher, ...], Stats] = ((), Stats())
         if self._config.handle_sigterm:
@@ -146,7 +145,7 @@ class OdpClient:
         *,
         time: float,
         origin: tuple[str, int] | None,
-        context: _Bound | None = None,
+        context: Bound | None = None,
         hurry: bool = False,
     ) -> None:
         """
@@ -202,6 +201,14 @@ class OdpClient:
                 " in ODP under Account Settings > APIs, or run `odp-logging emulator`"
                 " and set ODP_API_KEY=test ODP_API_HOST=http://127.0.0.1:8181",
             )
+
+    def arrived(self) -> None:
+        """Look at what a handler left at `intake`: somebody may have to send it."""
+        flusher = self._flusher
+        if flusher.store.look():
+            flusher.wake(due=True)
+        elif flusher.idle:
+            flusher.wake()
 
     def failed(self, error: BaseException, origin: tuple[str, int] | None) -> None:
         """Report that capturing an event failed; the log call goes on without it."""
@@ -344,10 +351,12 @@ class OdpClient:
         first, self._destination = self._destination is None, destination
         if first:
             connect(self._flusher, self._config, destination)
+            self.intake = intake_of(self._flusher, self._config)
             return
         old, new = self._flusher, self._new_flusher(destination)
         self._history = _aged(self._history, old)
         self._flusher = new  # after it is in the history: nobody misses it
+        self.intake = intake_of(new, self._config)
         for each in (old, old.beyond):
             if each is not None:
                 each.hurry()

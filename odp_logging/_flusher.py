@@ -20,6 +20,7 @@ from ._lock import OwnedLock
 from ._passage import Passage
 from ._reports import Reports
 from .stores._base import Batch, Store
+from .stores._intake import Intake
 from .transports._base import Transport
 
 _IDLE_WAIT = 10.0
@@ -56,6 +57,7 @@ class Flusher:
         on_entering: Called when there is something to do for the first time, in this
             process and after each `finish`.
         beyond: Moves on what this one's transport left in a spool.
+        intake: Where log calls leave events; says whether they have to wake us.
     """
 
     def __init__(
@@ -70,12 +72,14 @@ class Flusher:
         on_entering: Callable[[Flusher], object] = lambda flusher: None,
         reports: Reports | None = None,
         beyond: Flusher | None = None,
+        intake: Intake | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
         self.passage = Passage(store, clock)
         self.shutdown_timeout = shutdown_timeout
         self.beyond = beyond
+        self.intake = intake or Intake()
         self._transport = transport
         self._batch_size = batch_size
         self._interval = interval
@@ -87,7 +91,6 @@ class Flusher:
 
     def _reset(self) -> None:
         self.idle = True
-        """Whether a put has to wake this flusher."""
         self.progress = Progress()
         self._pid = os.getpid()
         self._turn = OwnedLock()
@@ -107,6 +110,15 @@ class Flusher:
         self._deadline: float | None = None
         self._not_before = 0.0
         self._late: Callable[[Flusher], object] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether a put has to wake this flusher."""
+        return self.intake.idle
+
+    @idle.setter
+    def idle(self, idle: bool) -> None:
+        self.intake.idle = idle
 
     # What others ask of it.
 
