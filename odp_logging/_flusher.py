@@ -16,6 +16,7 @@ from functools import partial
 
 from ._delivery import Cause, Delivery
 from ._diagnostics import Diagnostics
+from ._event import load_encoder
 from ._lock import OwnedLock
 from ._passage import Passage
 from ._reports import Reports
@@ -453,6 +454,7 @@ class Flusher:
         if self._transport is not None:
             with self._loading.section():
                 self._transport.prepare()
+                load_encoder()
 
     def _pause(self, delivery: Delivery, hurries: int) -> None:
         """Wait before the next attempt: shorter for a flush, never for Retry-After."""

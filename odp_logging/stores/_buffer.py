@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from .._delivery import Delivery
-from .._event import OdpEvent
+from .._event import OdpEvent, new_ids
 from .._lock import OwnedLock
 from ..exceptions import InvalidEventError
 from ._base import Batch, Counts, Dropped, Invalid, Shelter
@@ -46,8 +46,9 @@ class Buffer:
     signal handler or finaliser that logs in the middle of one cannot deadlock.
 
     Args:
-        build: Makes the event of what was put, on the flusher's thread. It returns
-            None to leave it out, and raises InvalidEventError.
+        build: Makes the event of what was put, on the flusher's thread, with the id
+            that it is given. It returns None to leave it out, and raises
+            InvalidEventError.
         sized: Makes what has a size of the bare tuple that a log call left here.
         show: Makes the event of what was dropped before it was built.
         batch_size, batch_bytes: When enough is there for a full batch.
@@ -61,7 +62,7 @@ class Buffer:
 
     def __init__(
         self,
-        build: Callable[[Any], OdpEvent | None],
+        build: Callable[..., OdpEvent | None],
         *,
         sized: Callable[[Any], Any] = lambda bare: bare,
         show: Callable[[Any], OdpEvent | None] | None = None,
@@ -338,7 +339,10 @@ class Buffer:
             taking = min(room, len(self._ready))
             fresh.extend(islice(iter(self._ready.popleft, _NEVER), taking))
             number = self._entered - len(self._ready) - len(fresh)
-        built = [self._try(logged, number + n) for n, logged in enumerate(fresh, 1)]
+        built = [
+            self._try(logged, number + n, event_id)
+            for n, (logged, event_id) in enumerate(zip(fresh, new_ids(len(fresh))), 1)
+        ]
         with self._lock.section():
             if self._building is not fresh:
                 return Batch(())  # given up, or forked away, meanwhile
@@ -349,10 +353,12 @@ class Buffer:
             self._current = Batch(events, invalid, cut=len(events) < len(self._held))
             return self._current
 
-    def _try(self, logged: Any, number: int) -> _Held | Invalid | None:
+    def _try(
+        self, logged: Any, number: int, event_id: str | None = None
+    ) -> _Held | Invalid | None:
         """Return the event of *logged*, or why there is none; None if left out."""
         try:
-            event = self._build(logged)
+            event = self._build(logged, event_id)
         except KeyboardInterrupt:
             raise
         except InvalidEventError as error:
