@@ -142,33 +142,48 @@ class _Http(HTTPConnection):
     def __init__(self, *args: Any, wire: Wire, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._wire = wire
+        self._collected: list[Any] | None = None
         self.response_class = partial(_Response, wire)  # type: ignore[assignment]
 
     def _new_conn(self) -> socket.socket:
         self._wire.connected = True
         self.timeout = self._wire.left()
         sock: socket.socket = super()._new_conn()
-        sock.settimeout(self._wire.left())  # for a TLS handshake
+        self._wire.keep_time(sock)  # for a TLS handshake
         return sock
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         self._wire.began = True
-        super().request(*args, **kwargs)
+        # Headers and body go out together: one call to the system less, and no peer
+        # waits for the second half before it acknowledges the first.
+        collected: list[Any] = []
+        self._collected = collected
+        try:
+            super().request(*args, **kwargs)
+        finally:
+            self._collected = None
+        self._transmit(b"".join(collected))
         self._wire.sent = True
 
     def send(self, data: Any) -> None:
+        if self._collected is None:
+            self._transmit(data)  # a tunnel is asked for
+        else:
+            self._collected.append(data)
+
+    def _transmit(self, data: Any) -> None:
         if self.sock is not None:
-            self.sock.settimeout(self._wire.left())
+            self._wire.keep_time(self.sock)
         super().send(data)
 
 
 class _Https(_Http, HTTPSConnection):
-    def send(self, data: Any) -> None:
+    def _transmit(self, data: Any) -> None:
         # One time-out holds for all of a plain socket's sendall, but only for each
         # record of a TLS socket's.
         view = memoryview(data)
         for start in range(0, len(view), _TLS_RECORD):
-            super().send(view[start : start + _TLS_RECORD])
+            super()._transmit(view[start : start + _TLS_RECORD])
 
 
 class _Shelf:
@@ -241,7 +256,7 @@ class _PunctualSocket(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         if self._wire.is_late():
             raise TimeoutError("the answer took too long")
-        self._sock.settimeout(self._wire.left())
+        self._wire.keep_time(self._sock)
         count = self._file.readinto(buffer)
         self._wire.heard = self._wire.heard or bool(count)
         return count
