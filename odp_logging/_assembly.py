@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import _lifecycle
@@ -11,7 +10,7 @@ from ._config import Config, Destination
 from ._diagnostics import Diagnostics
 from ._event import OdpEvent
 from ._flusher import Flusher
-from ._mapping import build, sized
+from ._mapping import Builder, sized
 from ._reports import Reports
 from .exceptions import ConfigurationError
 from .stores._base import Shelter, Store
@@ -108,11 +107,10 @@ def _enter(flusher: Flusher) -> None:
 def _new_buffer(
     config: Config, shelter: Shelter | None, reports: Reports, intake: Intake
 ) -> Buffer:
-    show = _builder(config)
     return Buffer(
-        partial(show, before_send=_guarded(config, reports)),
+        _builder(config, _guarded(config, reports)),
         sized=sized,
-        show=show,
+        show=_builder(config),
         batch_size=config.max_batch_size,
         batch_bytes=config.max_batch_bytes,
         max_size=config.max_queue_size,
@@ -145,7 +143,7 @@ def _new_spool(
     return Spool(
         config.spool,
         account=destination.account if destination else UNKNOWN,
-        build=partial(_builder(config), before_send=_guarded(config, reports)),
+        build=_builder(config, _guarded(config, reports)),
         batch_size=config.max_batch_size,
         batch_bytes=config.max_batch_bytes,
         max_bytes=config.spool_max_bytes,
@@ -169,12 +167,11 @@ def _guarded(
     return guarded
 
 
-def _builder(config: Config) -> Callable[..., OdpEvent | None]:
-    return partial(
-        build,
-        default_identifiers=config.default_identifiers,
-        default_data=config.default_data,
-        redact=config.redact,
+def _builder(
+    config: Config, before_send: Callable[[OdpEvent], OdpEvent | None] | None = None
+) -> Builder:
+    return Builder(
+        config.default_identifiers, config.default_data, config.redact, before_send
     )
 
 

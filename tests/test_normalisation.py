@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from odp_logging import InvalidEventError, OdpEvent
-from odp_logging._mapping import build, capture
+from odp_logging._mapping import Builder, capture
 
 SETTINGS = settings(
     max_examples=300,
@@ -170,7 +170,7 @@ def test_whatever_is_logged_becomes_an_event_or_a_reason(fields):
     """Any object in any field gives an event or a reason; capturing never raises."""
     logged = capture(fields, time=1.7e9, origin=("shop.py", 5), bound=None)
     try:
-        event = build(logged, default_identifiers={}, default_data={})
+        event = Builder()(logged)
     except InvalidEventError as error:
         assert error.reason and str(error)
     else:

@@ -10,7 +10,7 @@ from typing import Any
 
 from odp_logging import InvalidEventError, OdpEvent
 from odp_logging._delivery import Cause, Delivery
-from odp_logging._mapping import Capture, build, capture
+from odp_logging._mapping import Builder, Capture, capture
 from odp_logging._plain import MAX_TEXT, MAX_VALUES, Unfit
 from odp_logging.transports._http import parse_retry_after, read_answer
 
@@ -51,13 +51,13 @@ def mapping(data: bytes) -> None:
     )
     _lasts(logged)
     try:
-        event = build(logged, **defaults)
+        event = Builder(**defaults)(logged)
     except InvalidEventError as error:
         assert error.reason and str(error).isprintable()
         return
     assert event is not None
     check(event)
-    again = build(logged, **defaults)
+    again = Builder(**defaults)(logged)
     assert again is not None and _without_id(again) == _without_id(event)
     assert logged.size >= 0
 
