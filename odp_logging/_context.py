@@ -120,18 +120,19 @@ class Watch:
 
     def look_again(self) -> None:
         """Find out what to watch, and how much of it there is now."""
-        count = len(sys.modules)  # first: what comes meanwhile is then seen as new
+        self.expected = -1  # for other threads, until both fit together again
+        watched: Sized = sys.modules
+        count = len(watched)  # first: what comes meanwhile is then seen as new
         module = sys.modules.get("structlog.contextvars")
-        if module is None:
-            self.watched, self.expected = sys.modules, count
-            return
-        names = getattr(module, "_CONTEXT_VARS", None)
-        if names is None:  # a structlog that keeps no registry: it has to be asked
-            self.watched, self.expected = (), -1
-            return
-        count = len(names)
-        self.watched = names
-        self.expected = -1 if any(name in names for name in _THEIR_NAMES) else count
+        if module is not None:
+            names = getattr(module, "_CONTEXT_VARS", None)
+            if names is None:  # a structlog without a registry has to be asked
+                return
+            watched, count = names, len(names)
+            if any(name in names for name in _THEIR_NAMES):
+                return
+        self.watched = watched
+        self.expected = count
 
 
 _THEIR_NAMES = ("structlog_odp_identifiers", "structlog_odp_data")

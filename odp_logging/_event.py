@@ -22,7 +22,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from ._plain import MAX_DEPTH, MAX_TEXT, freeze, freeze_mapping, name_of
+from ._plain import MAX_DEPTH, MAX_TEXT, Unfit, freeze, freeze_mapping, name_of
 from .exceptions import InvalidEventError
 
 VERSION = "0.1.0"
@@ -401,7 +401,9 @@ def _items(mapping: Any, what: str) -> list[tuple[str, Any]]:
 
 
 def _identifier(value: Any, notes: dict[str, int]) -> str | None:
-    plain = freeze(value, only_known=True)
+    # A bytearray may hold another name by the time it is read.
+    unfit = issubclass(type(value), bytearray)
+    plain = Unfit(value) if unfit else freeze(value, only_known=True)
     if plain is None:
         return None
     if type(plain) is int:

@@ -88,8 +88,8 @@ class OdpHandler(logging.Handler):
         #
         # All of it is on the path of a request: what nearly every record needs is done
         # in these lines, without a call; whatever is unusual goes the long way.
-        fields = record.__dict__
         try:
+            fields = record.__dict__
             if ACTION not in fields:
                 if type(record.msg) is str and "extra" not in fields:
                     return False
@@ -105,8 +105,7 @@ class OdpHandler(logging.Handler):
             action = fields[ACTION]
             if type(action) is not str:
                 return self._handle_any(record)
-            # What identifiers hold is looked at later: no value that could change by
-            # then can name anybody.
+            # Their values are looked at later: what could change by then names nobody.
             identifiers = fields.get("odp_identifiers")
             if identifiers is not None:
                 identifiers = _copy(identifiers)

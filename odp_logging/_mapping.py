@@ -98,16 +98,18 @@ def sized(bare: tuple[Any, ...]) -> Capture:
     """
     action, identifiers, kind, data, stamp, time, event_id, bound, path, line = bare
     size = _OVERHEAD + len(action)
+    unusual = type(time) is not float
     if identifiers is not None:
         for key, value in identifiers.items():
             size += len(key) if type(key) is str else 24
             size += len(value) + 12 if type(value) is str else 24
+            unusual = unusual or not (type(value) is str or is_plain(type(value)))
     if data is not None:
         for key, value in data.items():
             size += len(key) + (len(value) + 12 if type(value) is str else 24)
     if kind is not None or event_id is not None:
         kind, event_id = _settled(kind), _settled(event_id)
-    if size > MAX_TEXT or type(time) is not float:  # a text in it may be too long
+    if unusual or size > MAX_TEXT:  # a text in it may be too long
         fields = {
             "odp_action": action,
             "odp_identifiers": identifiers,
@@ -225,7 +227,7 @@ def _copy(identifiers: Any) -> Any:
             if type(key) is not str or len(key) > MAX_TEXT:
                 break
             if type(value) is not str or len(value) > MAX_TEXT:
-                copied[key] = _settled(value)
+                copied[key] = _who(value)
         else:
             return copied
     try:
@@ -234,7 +236,12 @@ def _copy(identifiers: Any) -> Any:
         return error
     except TypeError:
         return Unfit(identifiers)
-    return {key: _settled(value) for key, value in pairs.items()}
+    return {key: _who(value) for key, value in pairs.items()}
+
+
+def _who(value: Any) -> Any:
+    # A bytearray may have been another name in the log call.
+    return Unfit(value) if issubclass(type(value), bytearray) else _settled(value)
 
 
 def _frozen(data: Any, redact: frozenset[str]) -> tuple[Any, int]:
