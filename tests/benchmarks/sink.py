@@ -4,7 +4,7 @@ Nothing of HTTP but what the clients here send: a POST with Content-Length, one 
 the other over a kept connection. It reads a body of 150 KB in some 50 microseconds, so
 that it is never what is measured; `limits.py` measures that.
 
-    python -m tests.benchmarks.sink [--mode ok|hang|refuse]
+    python -m tests.benchmarks.sink [--mode ok|hang|refuse] [--marker TEXT] [--status N]
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _ANSWER = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-_TAKEN = _ANSWER % (b"202 Accepted", 43, b'{"title":"Accepted","status":202,"a":"b" }\n')
+_PACKED = re.compile(rb"(?i)\r\ncontent-encoding: *gzip")
+_BODY = b'{"title":"Accepted","status":202,"code":200}\n'
+"""What ODP says, and the ``code`` that Amplitude's client reads."""
 _BUSY = _ANSWER % (b"503 Service Unavailable", 2, b"{}")
 
 
@@ -43,12 +47,23 @@ class Sink:
 
 
 @contextmanager
-def running(mode: str = "ok") -> Iterator[Sink]:
-    """Run a sink for the length of a ``with`` block."""
+def running(
+    mode: str = "ok", *, marker: str = '"identifiers":', status: int = 202
+) -> Iterator[Sink]:
+    """
+    Run a sink for the length of a ``with`` block.
+
+    Args:
+        mode: ``ok`` takes all, ``hang`` never answers, ``refuse`` says 503.
+        marker: What each event's text holds once; the events are counted by it.
+        status: The answer's, where a client takes no other for success.
+    """
+    options = ["--mode", mode, "--marker", marker, "--status", str(status)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.sink", "--mode", mode],
+        [sys.executable, "-m", "tests.benchmarks.sink", *options],
         stdout=subprocess.PIPE,
         text=True,
+        cwd=Path(__file__).resolve().parents[2],
     )
     try:
         assert process.stdout is not None
@@ -56,11 +71,15 @@ def running(mode: str = "ok") -> Iterator[Sink]:
     finally:
         process.kill()
         process.wait(30)
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 class _Counter:
-    def __init__(self, mode: str) -> None:
+    def __init__(self, mode: str, marker: str, status: int) -> None:
         self.mode = mode
+        self.marker = marker.encode()
+        self.taken = _ANSWER % (b"%d OK" % status, len(_BODY), _BODY)
         self.events = self.requests = self.bytes = 0
         self.slowest = 0.0
         self._lock = threading.Lock()
@@ -105,8 +124,10 @@ class _Counter:
             self.bytes += length
             self.slowest = max(self.slowest, time.perf_counter() - began)
             if self.mode == "ok":
-                self.events += body.count(b'"identifiers":')
-        connection.sendall(_TAKEN if self.mode == "ok" else _BUSY)
+                if _PACKED.search(head, 0, start):
+                    body = bytearray(zlib.decompress(body, zlib.MAX_WBITS | 16))
+                self.events += body.count(self.marker)
+        connection.sendall(self.taken if self.mode == "ok" else _BUSY)
         return True
 
     def _tell(self, connection: socket.socket) -> None:
@@ -125,7 +146,10 @@ def main() -> None:
     """Serve until killed; the port is the first line on stdout."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--mode", default="ok", choices=["ok", "hang", "refuse"])
-    counter = _Counter(parser.parse_args().mode)
+    parser.add_argument("--marker", default='"identifiers":')
+    parser.add_argument("--status", type=int, default=202)
+    asked = parser.parse_args()
+    counter = _Counter(asked.mode, asked.marker, asked.status)
     server = socket.create_server(("127.0.0.1", 0), backlog=128)
     print(server.getsockname()[1], flush=True)
     while True:
