@@ -1,6 +1,6 @@
 """How late an asyncio loop's tasks run while 100,000 events are logged from that loop.
 
-    python -m tests.benchmarks.heartbeat bare|HOST
+python -m tests.benchmarks.heartbeat bare|HOST
 """
 
 from __future__ import annotations

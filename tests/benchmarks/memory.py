@@ -1,7 +1,7 @@
 """What an event takes while it waits, and what a full buffer of the default size takes.
 
-    python -m tests.benchmarks.memory hold ours|floor EVENTS own|shared traced|rss
-    python -m tests.benchmarks.memory fill HOST EVENTS
+python -m tests.benchmarks.memory hold ours|floor EVENTS own|shared traced|rss
+python -m tests.benchmarks.memory fill HOST EVENTS
 """
 
 from __future__ import annotations

@@ -253,7 +253,9 @@ def _queue_handler(host: str) -> Running:
     return Running(shop.purchase, listener.stop, waiting.qsize, 9_000)
 
 
-_HANDLER = "from odp_logging import OdpHandler; OdpHandler('key', api_host='http://[::1]:1')"
+_HANDLER = (
+    "from odp_logging import OdpHandler; OdpHandler('key', api_host='http://[::1]:1')"
+)
 
 PEERS = {
     "own": Peer("odp_logging", "odp_logging", _own, _HANDLER, logs=True),
