@@ -96,7 +96,7 @@ def _fields(number: int) -> dict[str, Any]:
 
 def hold(whose: str, events: int, values: str, how: str) -> dict[str, float]:
     """Log *events* that nobody sends; return the bytes that each takes."""
-    shop.on_root(_keeping() if whose == "floor" else _handler(events))
+    shop.on_root(keeping() if whose == "floor" else _handler(events))
     log = _purchase if values == "own" else lambda number: shop.purchase()
     for number in range(1000):  # what the first calls leave behind is not counted
         log(-number)
@@ -122,7 +122,8 @@ def _handler(events: int) -> logging.Handler:
     )
 
 
-def _keeping() -> logging.Handler:
+def keeping() -> logging.Handler:
+    """Return a handler that keeps no more of a record than it must."""
     kept: deque[Any] = deque()
 
     class Keeping(logging.Handler):
