@@ -107,6 +107,7 @@ class _Http(HTTPConnection):
     def __init__(self, *args: Any, wire: Wire, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._wire = wire
+        self._parts: list[bytes] | None = None
         self.response_class = partial(_Response, wire)  # type: ignore[assignment]
 
     def _new_conn(self) -> socket.socket:
@@ -118,22 +119,36 @@ class _Http(HTTPConnection):
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         self._wire.began = True
-        super().request(*args, **kwargs)
+        # Head and body leave in one write: each gives up the interpreter's lock, and
+        # beside a thread that never stops computing it comes back 5 ms later.
+        self._parts = []
+        try:
+            super().request(*args, **kwargs)
+            whole = b"".join(self._parts)
+        finally:
+            self._parts = None
+        self.send(whole)
         self._wire.sent = True
 
     def send(self, data: Any) -> None:
+        if self._parts is not None:
+            self._parts.append(data)
+        else:
+            self._write(data)
+
+    def _write(self, data: Any) -> None:
         if self.sock is not None:
             self.sock.settimeout(self._wire.left())
         super().send(data)
 
 
 class _Https(_Http, HTTPSConnection):
-    def send(self, data: Any) -> None:
+    def _write(self, data: Any) -> None:
         # One time-out holds for all of a plain socket's sendall, but only for each
         # record of a TLS socket's.
         view = memoryview(data)
         for start in range(0, len(view), _TLS_RECORD):
-            super().send(view[start : start + _TLS_RECORD])
+            super()._write(view[start : start + _TLS_RECORD])
 
 
 class _Shelf:
