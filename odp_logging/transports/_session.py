@@ -23,7 +23,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ._wire import Wire
 
-_TLS_RECORD = 16 * 1024
+_TLS_PIECE = 256 * 1024
+"""Bytes: most batches are less, and leave in one write."""
 
 _inherited: list[Any] = []
 """The parent's connections, which a forked child must not even let go of."""
@@ -144,11 +145,11 @@ class _Http(HTTPConnection):
 
 class _Https(_Http, HTTPSConnection):
     def _write(self, data: Any) -> None:
-        # One time-out holds for all of a plain socket's sendall, but only for each
-        # record of a TLS socket's.
+        # One time-out holds for all of a plain socket's sendall, but, where gevent or
+        # pyOpenSSL stand in for the ssl module, only for each wait of a TLS socket's.
         view = memoryview(data)
-        for start in range(0, len(view), _TLS_RECORD):
-            super()._write(view[start : start + _TLS_RECORD])
+        for start in range(0, len(view), _TLS_PIECE):
+            super()._write(view[start : start + _TLS_PIECE])
 
 
 class _Shelf:

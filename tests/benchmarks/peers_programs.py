@@ -120,7 +120,7 @@ def _optimizely(host: str, batch_size: int | None = None) -> Running:
             time.sleep(0.001)
         manager.stop()
 
-    return Running(send, close, manager.event_queue.qsize, 900)
+    return Running(send, close, manager.event_queue.qsize, 700)
 
 
 def _optimizely_500(host: str) -> Running:
