@@ -14,6 +14,7 @@ from pathlib import Path
 from .figures import Figure, table
 
 NAMES = (
+    "limits",
     "caller",
     "untagged",
     "throughput",

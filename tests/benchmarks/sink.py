@@ -4,7 +4,7 @@ Nothing of HTTP but what the clients here send: a POST with Content-Length, one 
 the other over a kept connection. It reads a body of 150 KB in some 50 microseconds, so
 that it is never what is measured; `limits.py` measures that.
 
-    python -m tests.benchmarks.sink [--mode ok|hang|refuse]
+    python -m tests.benchmarks.sink [--mode ok|hang|refuse] [--marker TEXT] [--status N]
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _ANSWER = (
     b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
 )
-_TAKEN = _ANSWER % (
-    b"202 Accepted",
-    43,
-    b'{"title":"Accepted","status":202,"a":"b" }\n',
-)
+_PACKED = re.compile(rb"(?i)\r\ncontent-encoding: *gzip")
+_BODY = b'{"title":"Accepted","status":202,"code":200}\n'
+"""What ODP says, and the ``code`` that Amplitude's client reads."""
+
+_TIMED = 100_000
 _BUSY = _ANSWER % (b"503 Service Unavailable", 2, b"{}")
 
 
@@ -42,19 +44,36 @@ class Sink:
         self.host = f"http://127.0.0.1:{port}"
 
     def counts(self) -> dict[str, Any]:
-        """Return what came: events, requests, bytes, and CPU seconds of the sink."""
-        with urlopen(f"{self.host}/counts", timeout=30) as answer:
+        """
+        Return what came: events, requests, bytes, and CPU seconds of the sink.
+
+        ``bodies`` are the seconds from a request's first bytes to its last, sorted.
+        """
+        # No proxy of the environment's: it could not reach this machine.
+        opener = build_opener(ProxyHandler({}))
+        with opener.open(f"{self.host}/counts", timeout=30) as answer:
             found: dict[str, Any] = json.load(answer)
         return found
 
 
 @contextmanager
-def running(mode: str = "ok") -> Iterator[Sink]:
-    """Run a sink for the length of a ``with`` block."""
+def running(
+    mode: str = "ok", *, marker: str = '"identifiers":', status: int = 202
+) -> Iterator[Sink]:
+    """
+    Run a sink for the length of a ``with`` block.
+
+    Args:
+        mode: ``ok`` takes all, ``hang`` never answers, ``refuse`` says 503.
+        marker: What each event's text holds once; the events are counted by it.
+        status: The answer's, where a client takes no other for success.
+    """
+    options = ["--mode", mode, "--marker", marker, "--status", str(status)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.sink", "--mode", mode],
+        [sys.executable, "-m", "tests.benchmarks.sink", *options],
         stdout=subprocess.PIPE,
         text=True,
+        cwd=Path(__file__).resolve().parents[2],
     )
     try:
         assert process.stdout is not None
@@ -62,13 +81,17 @@ def running(mode: str = "ok") -> Iterator[Sink]:
     finally:
         process.kill()
         process.wait(30)
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 class _Counter:
-    def __init__(self, mode: str) -> None:
+    def __init__(self, mode: str, marker: str, status: int) -> None:
         self.mode = mode
+        self.marker = marker.encode()
+        self.taken = _ANSWER % (b"%d OK" % status, len(_BODY), _BODY)
         self.events = self.requests = self.bytes = 0
-        self.slowest = 0.0
+        self.bodies: list[float] = []
         self._lock = threading.Lock()
 
     def serve(self, connection: socket.socket) -> None:
@@ -109,10 +132,13 @@ class _Counter:
         with self._lock:
             self.requests += 1
             self.bytes += length
-            self.slowest = max(self.slowest, time.perf_counter() - began)
+            if len(self.bodies) < _TIMED:
+                self.bodies.append(time.perf_counter() - began)
             if self.mode == "ok":
-                self.events += body.count(b'"identifiers":')
-        connection.sendall(_TAKEN if self.mode == "ok" else _BUSY)
+                if _PACKED.search(head, 0, start):
+                    body = bytearray(zlib.decompress(body, zlib.MAX_WBITS | 16))
+                self.events += body.count(self.marker)
+        connection.sendall(self.taken if self.mode == "ok" else _BUSY)
         return True
 
     def _tell(self, connection: socket.socket) -> None:
@@ -120,7 +146,7 @@ class _Counter:
             "events": self.events,
             "requests": self.requests,
             "bytes": self.bytes,
-            "slowest_body": self.slowest,
+            "bodies": sorted(self.bodies),
             "cpu": time.process_time(),
         }
         told = json.dumps(found).encode()
@@ -131,7 +157,10 @@ def main() -> None:
     """Serve until killed; the port is the first line on stdout."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--mode", default="ok", choices=["ok", "hang", "refuse"])
-    counter = _Counter(parser.parse_args().mode)
+    parser.add_argument("--marker", default='"identifiers":')
+    parser.add_argument("--status", type=int, default=202)
+    asked = parser.parse_args()
+    counter = _Counter(asked.mode, asked.marker, asked.status)
     server = socket.create_server(("127.0.0.1", 0), backlog=128)
     print(server.getsockname()[1], flush=True)
     while True:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from odp_logging.transports._http import Http
-from odp_logging.transports._session import _PunctualSocket
+from odp_logging.transports._session import _Http, _PunctualSocket
 from odp_logging.transports._wire import Wire
 
 from .conftest import ACCEPTED, KEY, Connection, Peer, a_batch, always, kept, reply
@@ -297,3 +297,54 @@ def test_a_read_after_the_time_is_up_does_not_wait() -> None:
         assert reader.readinto(bytearray(10)) == 10
         reader.close()
         reader.close()
+
+
+class _Writes:
+    """A socket that notes each write."""
+
+    def __init__(self) -> None:
+        self.made: list[bytes] = []
+
+    def gettimeout(self) -> float:
+        return 10.0
+
+    def settimeout(self, seconds: float) -> None:
+        pass
+
+    def sendall(self, data: bytes) -> None:
+        self.made.append(bytes(data))
+
+    def close(self) -> None:
+        pass
+
+
+def test_head_and_body_leave_in_one_write() -> None:
+    """No second write waits for its turn, or for the first one's acknowledgement."""
+    wire = Wire()
+    wire.begin(10)
+    connection = _Http("127.0.0.1", wire=wire)
+    connection.sock = writes = _Writes()
+
+    connection.request("POST", "/v3/events", body=b"[]", headers={"x-api-key": "k"})
+
+    assert len(writes.made) == 1
+    assert writes.made[0].startswith(b"POST /v3/events HTTP/1.1\r\n")
+    assert writes.made[0].endswith(b"\r\n\r\n[]")
+    assert wire.sent
+
+
+def test_a_request_that_cannot_be_made_leaves_nothing_behind() -> None:
+    """After one that failed, the next one is whole again."""
+    wire = Wire()
+    wire.begin(10)
+    connection = _Http("127.0.0.1", wire=wire)
+    connection.sock = writes = _Writes()
+
+    with pytest.raises(ValueError):
+        connection.request("POST", "/", headers={"a": "b\r\nc: d"})
+    assert not wire.sent
+    connection.close()
+    connection.sock = writes
+    connection.request("POST", "/", body=b"[]")
+
+    assert [write[-2:] for write in writes.made] == [b"[]"]
