@@ -62,21 +62,21 @@ def _figure(
     against: str,
     target: float | None = None,
 ) -> Figure:
-    def worst(found: list[dict[str, float]]) -> str:
-        return f"{max(each['worst'] for each in found):.1f} ms"
+    def worst(found: list[dict[str, float]]) -> float:
+        return max(each["worst"] for each in found)
 
     return Figure(
         10,
-        f"a 1 ms heartbeat's worst slip, median of {len(rounds)} runs, {what}",
-        _median(rounds, "worst"),
+        f"a 1 ms heartbeat's worst slip of all {len(rounds)} runs, {what}",
+        worst(rounds),
         "ms",
-        _median(floor, "worst"),
+        worst(floor),
         against,
         target,
         absolute=True,
-        note=f"worst of all {worst(rounds)}, of the floor {worst(floor)};"
-        f" p99 {_median(rounds, 'p99'):.1f} ms, of the floor"
-        f" {_median(floor, 'p99'):.1f} ms",
+        note=f"median of the runs' worst {_median(rounds, 'worst'):.1f} ms, of the floor"
+        f" {_median(floor, 'worst'):.1f}; p99 {_median(rounds, 'p99'):.1f} ms, of the"
+        f" floor {_median(floor, 'p99'):.1f}",
     )
 
 
