@@ -11,8 +11,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._directory import Claim
 
@@ -45,6 +44,14 @@ CREATE TABLE dead (
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
+_AT_ONCE = 64
+"""Rows in one statement; SQLite before 3.32 takes 999 values."""
+
+_INSERTS = [
+    "INSERT INTO events VALUES " + ", ".join(["(?, ?, ?)"] * count)
+    for count in range(_AT_ONCE + 1)
+]
+
 SIZES = f"SELECT count(*), coalesce(sum(length(body)), 0) + {ROW} * count(*) FROM "
 
 
@@ -64,8 +71,7 @@ class Foreign(SpoolError):
     """The file is a database of something else, or of a newer version."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """An event on disk."""
 
     number: int
@@ -150,19 +156,24 @@ class SpoolFile:
         Raises:
             SpoolError: None was written.
         """
-        rows = [
-            (number, body, zlib.crc32(body))
-            for number, body in enumerate(bodies, first)
-        ]
-        insert = "INSERT INTO events VALUES (?, ?, ?)"
-        if len(rows) == 1:  # a transaction of its own, 10 microseconds cheaper
-            with translated():
-                self._connection.execute(insert, rows[0])
+        size = 0
+        values: list[int | bytes] = []
+        for number, body in enumerate(bodies, first):
+            values += (number, body, zlib.crc32(body))
+            size += len(body) + ROW
+        if len(bodies) <= _AT_ONCE:
+            # One statement, and a transaction by itself: each call of SQLite lets other
+            # threads have the interpreter, and comes back when they let go of it.
+            try:
+                self._connection.execute(_INSERTS[len(bodies)], values)
+            except (sqlite3.Error, OverflowError) as error:
+                raise in_our_words(error) from None
         else:
+            rows = zip(values[0::3], values[1::3], values[2::3], strict=True)
             with self._transaction():
-                self._connection.executemany(insert, rows)
-        self.count += len(rows)
-        self.size += sum([len(body) for body in bodies]) + ROW * len(rows)
+                self._connection.executemany(_INSERTS[1], rows)
+        self.count += len(bodies)
+        self.size += size
 
     def read(self, limit: int) -> list[Row]:
         """
@@ -191,7 +202,7 @@ class SpoolFile:
             with self._transaction() as ask:
                 for row, reason in buried.items():
                     _bury(ask, row.number, row.body, reason, sound=row.sound)
-                delete(ask, "events", sorted(self._settled))
+                delete(ask, "events", self._settled)
         except Unwritable:
             return  # known to be settled; tried again before the next read
         self._settled.clear()
@@ -203,7 +214,7 @@ class SpoolFile:
             return
         try:
             with self._transaction() as ask:
-                delete(ask, "events", sorted(self._settled))
+                delete(ask, "events", self._settled)
         except Unwritable:
             return
         self._settled.clear()
@@ -346,9 +357,15 @@ def _oldest(rows: Iterable[tuple[int, int]], excess: int) -> list[tuple[int, int
     return found
 
 
-def delete(ask: Any, table: str, numbers: Sequence[int]) -> None:
-    for number in numbers:
-        ask(f"DELETE FROM {table} WHERE number = ?", (number,))
+def delete(ask: Any, table: str, numbers: Iterable[int]) -> None:
+    """Delete the rows with *numbers*: mostly one run of them, in one statement."""
+    ordered = sorted(numbers)
+    start = 0
+    for place, number in enumerate(ordered, 1):
+        if place == len(ordered) or ordered[place] != number + 1:
+            run = ordered[start], number
+            ask(f"DELETE FROM {table} WHERE number BETWEEN ? AND ?", run)
+            start = place
 
 
 def _bury(
@@ -374,12 +391,16 @@ def translated() -> Iterator[None]:
     """Turn what SQLite raises into what this file says."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if any(word in text for word in (*_NOT_NOW, "disk I/O")):
-            raise Unwritable(text) from None
-        raise Damaged(text) from None
-    except sqlite3.Error as error:
-        raise Damaged(str(error)) from None
-    except OverflowError:
-        raise Unwritable("an event is larger than SQLite takes") from None
+    except (sqlite3.Error, OverflowError) as error:
+        raise in_our_words(error) from None
+
+
+def in_our_words(error: Exception) -> SpoolError:
+    """Return what this file raises for what SQLite raised."""
+    if isinstance(error, OverflowError):
+        return Unwritable("an event is larger than SQLite takes")
+    text = str(error)
+    passing = isinstance(error, sqlite3.OperationalError) and any(
+        word in text for word in (*_NOT_NOW, "disk I/O")
+    )
+    return Unwritable(text) if passing else Damaged(text)
