@@ -153,7 +153,8 @@ class Spool:
                 # Out of the line already: somebody gave it up, and counted it, or it
                 # is a parent's, and this is the child.
                 due = None if self._commits.withdraw(waiting) else False
-        self._tell()
+        if self._said:
+            self._tell()
         return due
 
     def _leave_out(self) -> bool:
@@ -404,7 +405,7 @@ class Spool:
         self._said.append((kind, message))
 
     def _tell(self) -> None:
-        while self._said and not self._lock.mine():
+        while not self._lock.mine():
             try:
                 said = self._said.popleft()
             except IndexError:  # another thread told it
