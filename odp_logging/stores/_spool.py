@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -502,6 +503,8 @@ class Spool:
             if taken.file is not self._own and not taken.file.count:
                 self._leftovers.finish(taken.file)
         self._tell()
+        if not self._lock.mine() and self._own is taken.file:
+            taken.file.checkpoint()
 
     def _settle(self, taken: _Taken, delivery: Delivery) -> None:
         gone = [taken.rows[place] for place in delivery.accepted]
@@ -638,7 +641,11 @@ class Spool:
     def counts(self) -> Counts:
         """Return what became of all events so far."""
         if self._lock.mine():
-            return self._counts()
+            # Asked in the middle of the books: what moves is in two places, or in none.
+            counts = self._counts()
+            gone = counts.delivered + sum(counts.rejected.values())
+            gone += sum(counts.dropped.values())
+            return replace(counts, accepted=gone + counts.waiting + counts.moved)
         with self._lock.section():
             self._mend()
             self._commits.entered += self._tally.count_refused()
@@ -655,10 +662,15 @@ class Spool:
 
     def before_fork(self, deadline: float) -> None:
         """Let no thread be within SQLite, or hold a claim, while this one forks."""
-        for lock in (self._looking, self._lock):
-            wait = max(0.0, deadline - time.monotonic())
-            if not lock.mine() and lock.acquire(wait):
-                self._forking.append(lock)
+        self._hold(self._looking, deadline)
+        self._hold(self._lock, deadline)
+        if self._own is not None:  # nobody but who has the lock makes another one
+            self._hold(self._own.moving, deadline)
+
+    def _hold(self, lock: OwnedLock, deadline: float) -> None:
+        wait = max(0.0, deadline - time.monotonic())
+        if not lock.mine() and lock.acquire(wait):
+            self._forking.append(lock)
 
     def after_fork_in_parent(self) -> None:
         """Go on."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from .._lock import OwnedLock
 from ._directory import Claim
 
 # Not in a log call, which a time limit may cut off in the middle of it: that leaves
@@ -30,6 +31,17 @@ APPLICATION = 0x4F445053
 
 ROW = 100
 """Bytes that a row takes besides its event, about."""
+
+_PAGE = 4096
+
+_TO_MOVE = 1000 * _PAGE
+"""Bytes in the write-ahead log that are worth a checkpoint: SQLite's own measure."""
+
+_LONGEST_LOG = 4000
+"""Pages in it after which a commit has to make the checkpoint, if nobody else did."""
+
+_PATIENCE = 1.0
+"""Seconds that who closes the file waits for a checkpoint to end."""
 
 _SETUP = f"""
 PRAGMA application_id = {APPLICATION};
@@ -99,6 +111,10 @@ class SpoolFile:
         self.count = self.size = self.dead_count = self.dead_size = 0
         self._settled: set[int] = set()
         self._first: int | None = None
+        self.moving = OwnedLock()
+        """Held during a checkpoint."""
+        self._mover: sqlite3.Connection | None = None
+        self._logged = 0
         with translated():
             self._connection = sqlite3.connect(
                 claim.path, timeout=1.0, isolation_level=None, check_same_thread=False
@@ -116,6 +132,7 @@ class SpoolFile:
         ask("PRAGMA journal_mode = WAL")
         ask("PRAGMA synchronous = NORMAL")
         ask("PRAGMA journal_size_limit = 4194304")
+        ask(f"PRAGMA wal_autocheckpoint = {_LONGEST_LOG}")
         version = ask("PRAGMA user_version").fetchone()[0]
         empty = not ask("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if version == 0 and empty:
@@ -174,6 +191,7 @@ class SpoolFile:
                 self._connection.executemany(_INSERTS[1], rows)
         self.count += len(bodies)
         self.size += size
+        self._logged += size + _PAGE
 
     def read(self, limit: int) -> list[Row]:
         """
@@ -197,7 +215,9 @@ class SpoolFile:
         self._first = None
         self._settled.update(row.number for row in rows)
         self.count -= len(rows)
-        self.size -= sum([len(row.body) + ROW for row in rows])
+        size = sum([len(row.body) + ROW for row in rows])
+        self.size -= size
+        self._logged += size + _PAGE
         try:
             with self._transaction() as ask:
                 for row, reason in buried.items():
@@ -218,6 +238,30 @@ class SpoolFile:
         except Unwritable:
             return
         self._settled.clear()
+
+    def checkpoint(self) -> None:
+        """
+        Move what was committed from the log into the file, if it is worth it.
+
+        Any thread may do it while another one commits: it waits for the disk, which a
+        log call had better not. On a connection of its own, for a connection serves one
+        at a time.
+        """
+        if self._logged >= _TO_MOVE:
+            self._logged = 0
+            self.moving.run(self._move)
+
+    def _move(self) -> None:
+        try:
+            if self._mover is None:
+                place = f"{self.claim.path.absolute().as_uri()}?mode=rw"
+                self._mover = sqlite3.connect(
+                    place, uri=True, isolation_level=None, check_same_thread=False
+                )
+                _keep_for_ever(self._mover)
+            self._mover.execute("PRAGMA wal_checkpoint").fetchone()
+        except sqlite3.Error:
+            pass  # what is wrong with the file, who writes to it will be told
 
     def bury(self, bodies: Mapping[int, tuple[bytes, str]]) -> None:
         """
@@ -322,10 +366,16 @@ class SpoolFile:
 
     def shut(self) -> None:
         """Close the file, and keep the claim."""
+        self.moving.run(self._close_mover, _PATIENCE)
         try:
             self._connection.close()
         except sqlite3.Error:
             pass
+
+    def _close_mover(self) -> None:
+        mover, self._mover = self._mover, None
+        if mover is not None:
+            mover.close()
 
     def abandon(self) -> None:
         """Leave the file to the parent, in a forked child."""

@@ -98,7 +98,12 @@ def together(threads: int) -> float:
 def run(seconds: float) -> dict[str, Any]:
     """Let the bare commit, a handler that only commits, and ours take turns."""
     calls: dict[str, list[float]] = {"commit": [], "bare": [], "ours": []}
-    bursts: dict[str, list[float]] = {"bare1": [], "bare4": [], "ours1": [], "ours4": []}
+    bursts: dict[str, list[float]] = {
+        "bare1": [],
+        "bare4": [],
+        "ours1": [],
+        "ours4": [],
+    }
     with tempfile.TemporaryDirectory() as home, sink.running() as odp:
         bare = Bare(Path(home, "bare.db"))
         ours = OdpHandler(
@@ -150,9 +155,7 @@ def measure(seconds: float = SECONDS) -> list[Figure]:
     mean = "µs per event, the flusher sending"
     return [
         figure(f"{whole}, p50", "ours.p50", "commit.p50", commit, target=1.21),
-        Figure(
-            8, f"{whole}, p50", found["ours.p50"], "µs", target=40.0, absolute=True
-        ),
+        Figure(8, f"{whole}, p50", found["ours.p50"], "µs", target=40.0, absolute=True),
         figure(f"{whole}, p50", "ours.p50", "bare.p50", handler),
         figure(f"{whole}, p99", "ours.p99", "bare.p99", handler),
         figure(f"one thread, {mean}", "ours1", "bare1", handler),
