@@ -605,8 +605,12 @@ class Spool:
 
     def entered(self) -> int:
         """Return the number of the newest event here, counted from 1."""
+        if not self._commits.waiting():
+            return self._commits.entered
         if self._lock.mine():
             return self._commits.newest()
+        # Else an event could be counted twice, in the line and on disk, and whoever
+        # waits for that many would wait for one that never comes.
         with self._lock.section():
             self._mend()
             return self._commits.newest()

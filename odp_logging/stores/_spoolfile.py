@@ -115,6 +115,7 @@ class SpoolFile:
         """Held during a checkpoint."""
         self._mover: sqlite3.Connection | None = None
         self._logged = 0
+        self._shut = False
         with translated():
             self._connection = sqlite3.connect(
                 claim.path, timeout=1.0, isolation_level=None, check_same_thread=False
@@ -178,6 +179,8 @@ class SpoolFile:
         for number, body in enumerate(bodies, first):
             values += (number, body, zlib.crc32(body))
             size += len(body) + ROW
+        if not bodies:
+            return
         if len(bodies) <= _AT_ONCE:
             # One statement, and a transaction by itself: each call of SQLite lets other
             # threads have the interpreter, and comes back when they let go of it.
@@ -252,6 +255,8 @@ class SpoolFile:
             self.moving.run(self._move)
 
     def _move(self) -> None:
+        if self._shut:  # perhaps somebody else's file by now
+            return
         try:
             if self._mover is None:
                 place = f"{self.claim.path.absolute().as_uri()}?mode=rw"
@@ -366,6 +371,7 @@ class SpoolFile:
 
     def shut(self) -> None:
         """Close the file, and keep the claim."""
+        self._shut = True
         self.moving.run(self._close_mover, _PATIENCE)
         try:
             self._connection.close()
