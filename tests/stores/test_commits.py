@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -131,6 +132,34 @@ def test_a_put_that_is_cut_off(store):
     assert balanced(store)
 
 
+@pytest.mark.parametrize("written", [False, True])
+def test_a_move_that_is_cut_off(store, written):
+    """Whoever moves events here learns afterwards whether they are on disk."""
+    add = store._own.add
+
+    def cut(bodies: Sequence[bytes], first: int) -> None:
+        store._own.add = add
+        if written:
+            add(bodies, first)
+        raise TimeLimit
+
+    events = [event(number) for number in range(1, 100)]
+    store._own.add = cut
+    with pytest.raises(TimeLimit):
+        store.keep(events)
+
+    assert store.has_kept(events) is written
+    assert drained(store) == list(range(100 if written else 1))
+    assert balanced(store)
+
+
+def test_what_was_adjusted_is_counted(store):
+    """An event that had to be changed to fit is counted when it is written."""
+    store.put(OdpEvent("sold", {"email": "a@b.c"}, data={"n": 1, "t": "x" * 2000}))
+
+    assert store.counts().adjusted == {"cut": 1}
+
+
 def test_what_cannot_be_written_goes_elsewhere(tmp_path):
     """Each of those that wait is told so, and nobody waits for a number of theirs."""
     now = [0.0]
@@ -199,6 +228,25 @@ def test_the_log_is_moved_by_whoever_settles(tmp_path):
     assert len(drained(store)) == 701
     store.close()
     assert list(store.directory.iterdir()) == []
+
+
+def test_a_checkpoint_makes_no_file_and_opens_none_of_others(tmp_path):
+    """Of a file that was deleted, or let go, nothing is moved; no event is lost by it."""
+    store: Any = large(tmp_path)
+    text = {f"t{k}": "x" * 1000 for k in range(4)}
+    for number in range(1200):
+        store.put(event(number, **text))
+    shutil.rmtree(store.directory)
+    store.settle(store.take(), Delivery(500))
+    assert not store.directory.exists()
+    store.put(event(1200))
+    own = store._own
+    store.give_up("exit")
+    own._logged = 2**30
+    own.checkpoint()
+
+    assert own._mover is None
+    assert drained(large(tmp_path)) == list(range(500, 1201))
 
 
 def test_the_log_is_bounded_while_nobody_settles(tmp_path):
