@@ -41,6 +41,13 @@ class Claim:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
+        self._name = os.fspath(path)
+
+    def exists(self) -> bool:
+        """Whether the file is there; asked before each commit."""
+        # Half the price of os.stat, which has the last word: access() asks on behalf of
+        # the real user, who may not see what the effective one does.
+        return os.access(self._name, os.F_OK) or os.path.exists(self._name)
 
     def release(self, *, remove: bool = False) -> None:
         """Give the file up; *remove* it and all that belongs to it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from ..exceptions import InvalidEventError
 from . import _directory
 from ._base import Batch, Counts, Dropped, Invalid
 from ._buffer import origin_of
+from ._commits import Commits
 from ._leftovers import Leftovers
 from ._rescue import rescue
 from ._spoolfile import Row, SpoolError, SpoolFile, Unwritable
+from ._stored import stored
 from ._tally import Tally
 
 RETRY = 30.0
@@ -82,18 +85,14 @@ class Spool:
         self._prepared = False
         self._given_up = False
         self._gone = False
-        self._late: deque[OdpEvent] = deque()
         self._invalid: list[tuple[int, Invalid]] = []
         self._current: _Taken | None = None
         self._said: deque[tuple[str, str]] = deque()
         self._lost: deque[tuple[OdpEvent, str]] = deque(maxlen=_SHOWN)
         self._able_from = 0.0
-        self._unfinished = False
-        self._keeping: tuple[Sequence[OdpEvent], int] | None = None
-        self._kept: tuple[Sequence[OdpEvent], ...] = ()
-        self._entered = 0
         self._left = 0
         self._tally = Tally()
+        self._commits = Commits(self._tally)
         self._resend: set[int] = set()
 
     def belong_to(self, account: str) -> None:
@@ -145,24 +144,31 @@ class Spool:
         return self._put(event)
 
     def _put(self, event: OdpEvent | None) -> bool | None:
+        if event is None:
+            return self._leave_out()
+        waiting = self._commits.line_up(event)
         if self._lock.mine():
             # A signal handler interrupted the lines below: they write it as well.
-            if event is not None:
-                self._late.append(event)
             return False
         with self._lock.section():
-            if event is None:
+            if not waiting.written:
+                self._write()
+            due: bool | None = self._is_due()
+            if not waiting.written:
+                # Out of the line already: somebody gave it up, and counted it, or it
+                # is a parent's, and this is the child.
+                due = None if self._commits.withdraw(waiting) else False
+        if self._said:
+            self._tell()
+        return due
+
+    def _leave_out(self) -> bool:
+        if not self._lock.mine():
+            with self._lock.section():
+                self._mend()
                 self._tally.accepted += 1
                 self._tally.drop("before_send")
-                return False
-            written = self._write([event])
-            if written:
-                self._tally.note(event)
-                self._tally.accepted += 1
-                self._unfinished = False
-            due = self._is_due() if written else None
-        self._tell()
-        return due
+        return False
 
     def _reject(self, invalid: Invalid) -> bool:
         if self._lock.mine():
@@ -170,9 +176,9 @@ class Spool:
             return False
         with self._lock.section():
             self._tally.accepted += 1
-            self._entered += 1
+            self._commits.entered += 1
             self._tally.reject(invalid.reason)
-            self._invalid.append((self._entered, invalid))
+            self._invalid.append((self._commits.entered, invalid))
         return False
 
     def keep(self, events: Sequence[OdpEvent]) -> bool:
@@ -180,12 +186,22 @@ class Spool:
         if self._lock.mine():
             return False
         with self._lock.section():
-            kept = self._write(events, moving=True)
+            kept = self._move(events)
             if kept:
-                self._note_moved(events)
-                self._unfinished = False
+                self._write()
         self._tell()
         return kept
+
+    def _move(self, events: Sequence[OdpEvent]) -> bool:
+        self._mend()
+        if not self.is_able():
+            return False
+        try:
+            self._commits.move(self._file(), events)
+        except (SpoolError, OSError) as error:
+            self._failed(error)
+            return False
+        return True
 
     def has_kept(self, events: Sequence[OdpEvent]) -> bool:
         """Whether the last `keep` of *events* was done, though it was cut off."""
@@ -193,25 +209,15 @@ class Spool:
             return False
         with self._lock.section():
             self._mend()
-            return any([each is events for each in self._kept])
-
-    def _note_moved(self, events: Sequence[OdpEvent]) -> None:
-        if self._keeping is None:
-            return
-        moved = self._tally.moved - len(events)
-        kept = (events, *self._kept[:7])  # several threads may have one cut off
-        # Not a call from here on: no signal handler can raise in between.
-        self._tally.moved = moved
-        self._kept = kept
-        self._keeping = None
+            return self._commits.has_moved(events)
 
     def bury(self, events: Sequence[OdpEvent], reasons: Mapping[int, str]) -> None:
         """Keep those of *events* that were rejected, by position, as dead letters."""
         with self._lock.section():
             try:
                 file = self._file()
-                first = self._entered + 1
-                self._entered += len(reasons)
+                first = self._commits.entered + 1
+                self._commits.entered += len(reasons)
                 file.bury(
                     {
                         number: (events[place].json, reason)
@@ -233,59 +239,30 @@ class Spool:
 
     # Under the lock.
 
-    def _write(self, events: Sequence[OdpEvent], *, moving: bool = False) -> bool:
-        """Write *events*, and those that signal handlers logged meanwhile."""
+    def _write(self) -> None:
+        """Write what is lined up, and drop what is too much; on failure, later."""
         self._mend()
-        self._keeping = (events, self._entered + 1) if moving else None
         if not self.is_able():
-            return False
+            return
         try:
-            if events:
-                self._add(events)
-        except (SpoolError, OSError) as error:
-            self._failed(error)
-            return False
-        # From here on they are on disk: what fails now must not put them elsewhere too.
-        try:
-            self._add_late()
+            if self._commits.waiting():
+                self._commits.write(self._file())
             self._bound()
         except (SpoolError, OSError) as error:
             self._failed(error)
-        return True
-
-    def _add_late(self) -> None:
-        while self._late:
-            late = list(self._late)
-            self._add(late)
-            for _ in late:
-                self._tally.accepted += 1
-                self._tally.note(self._late.popleft())
-            self._unfinished = False
-
-    def _add(self, events: Sequence[OdpEvent]) -> None:
-        file = self._file()
-        self._unfinished = True
-        file.add([event.json for event in events], self._entered + 1)
-        self._entered += len(events)
 
     def _mend(self) -> None:
         """Count again if an exception of a signal handler cut off who counted last."""
-        if not self._unfinished:
+        if not self._commits.unfinished:
             return
-        if self._own is None:
-            self._unfinished = False
-            return
-        try:
-            self._own.recount()
-            last = self._own.last()
-            if self._keeping is not None and last >= self._keeping[1]:
-                self._note_moved(self._keeping[0])
-            self._entered = max(self._entered, last)
-        except SpoolError as error:
-            self._failed(error)
-        here = self._spooled() + self._tally.moved
-        self._tally.accepted = self._tally.gone() + here
-        self._unfinished = False  # last: this may be cut off as well
+        if self._own is not None:
+            try:
+                self._commits.mend(self._own)
+            except SpoolError as error:
+                self._failed(error)
+            here = self._spooled() + self._tally.moved
+            self._tally.accepted = self._tally.gone() + here
+        self._commits.unfinished = False  # last: this may be cut off as well
 
     def _spooled(self) -> int:
         return self._left + (self._own.count if self._own is not None else 0)
@@ -293,7 +270,7 @@ class Spool:
     def _rewrite_removed(self) -> None:
         """Write our file anew if somebody deleted it: what is open can be read yet."""
         own = self._own
-        if own is None or own.claim.path.exists():
+        if own is None or own.claim.exists():
             return
         rows = own.read(own.count)
         own.shut()
@@ -448,8 +425,8 @@ class Spool:
             self._mend()
             invalid = [each for _, each in self._invalid]
             self._invalid.clear()
-            if self._late:
-                self._write([])
+            if self._commits.waiting():
+                self._write()
             batch = self._take(invalid)
         self._tell()
         return batch
@@ -493,9 +470,11 @@ class Spool:
         broken: dict[Row, str] = {}
         size = 2
         cut = False
+        # What another process left may be of another version, or of nobody we know.
+        made = stored if file is self._own else restored
         for row in file.read(self._batch_size):
             try:
-                event = restored(row.body) if row.sound else None
+                event = made(row.body) if row.sound else None
             except ValueError:
                 event = None
             if event is None:
@@ -528,6 +507,8 @@ class Spool:
             if taken.file is not self._own and not taken.file.count:
                 self._leftovers.finish(taken.file)
         self._tell()
+        if not self._lock.mine() and self._own is taken.file:
+            taken.file.checkpoint()
 
     def _settle(self, taken: _Taken, delivery: Delivery) -> None:
         gone = [taken.rows[place] for place in delivery.accepted]
@@ -575,22 +556,20 @@ class Spool:
         self._tally.refuse(reason)
         if not self._lock.mine():
             with self._lock.section():
-                self._entered += self._tally.count_refused()
+                self._commits.entered += self._tally.count_refused()
 
     def give_up(self, reason: str) -> int:
         """Let go of the files, which stay; return how many events are lost."""
         with self._lock.section():
-            if self._late:
-                self._write([])
+            if self._commits.waiting():
+                self._write()
             try:
                 self._rewrite_removed()
             except (SpoolError, OSError) as error:
                 self._failed(error)
-            lost = len(self._late)
+            lost = self._commits.clear()
             self._tally.drop(reason, lost)
             self._tally.accepted += lost
-            self._entered += lost
-            self._late.clear()
             self._given_up = True  # and not to be taken up again by ourselves
             if self._gone:
                 return lost  # the end of the process lets go of what came even later
@@ -630,7 +609,15 @@ class Spool:
 
     def entered(self) -> int:
         """Return the number of the newest event here, counted from 1."""
-        return self._entered + len(self._late)
+        if not self._commits.waiting():
+            return self._commits.entered
+        if self._lock.mine():
+            return self._commits.newest()
+        # Else an event could be counted twice, in the line and on disk, and whoever
+        # waits for that many would wait for one that never comes.
+        with self._lock.section():
+            self._mend()
+            return self._commits.newest()
 
     def passed(self) -> int:
         """Return the number up to which every event has left."""
@@ -647,7 +634,7 @@ class Spool:
             numbers = [number for number, _ in self._invalid[:1]]
             if first is not None:
                 numbers.append(first)
-            passed = min(numbers, default=self._entered + 1) - 1
+            passed = min(numbers, default=self._commits.entered + 1) - 1
         self._tell()
         return passed
 
@@ -662,15 +649,19 @@ class Spool:
     def counts(self) -> Counts:
         """Return what became of all events so far."""
         if self._lock.mine():
-            return self._counts()
+            # Asked in the middle of the books: what moves is in two places, or in none.
+            counts = self._counts()
+            gone = counts.delivered + sum(counts.rejected.values())
+            gone += sum(counts.dropped.values())
+            return replace(counts, accepted=gone + counts.waiting + counts.moved)
         with self._lock.section():
             self._mend()
-            self._entered += self._tally.count_refused()
+            self._commits.entered += self._tally.count_refused()
             return self._counts()
 
     def _counts(self) -> Counts:
         size = self._own.size if self._own is not None else 0
-        late = len(self._late)
+        late = self._commits.waiting()
         return self._tally.counts(
             pending=late, spooled=self._spooled(), unbooked=late, size=size
         )
@@ -679,10 +670,15 @@ class Spool:
 
     def before_fork(self, deadline: float) -> None:
         """Let no thread be within SQLite, or hold a claim, while this one forks."""
-        for lock in (self._looking, self._lock):
-            wait = max(0.0, deadline - time.monotonic())
-            if not lock.mine() and lock.acquire(wait):
-                self._forking.append(lock)
+        self._hold(self._looking, deadline)
+        self._hold(self._lock, deadline)
+        if self._own is not None:  # nobody but who has the lock makes another one
+            self._hold(self._own.moving, deadline)
+
+    def _hold(self, lock: OwnedLock, deadline: float) -> None:
+        wait = max(0.0, deadline - time.monotonic())
+        if not lock.mine() and lock.acquire(wait):
+            self._forking.append(lock)
 
     def after_fork_in_parent(self) -> None:
         """Go on."""

@@ -11,9 +11,9 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from .._lock import OwnedLock
 from ._directory import Claim
 
 # Not in a log call, which a time limit may cut off in the middle of it: that leaves
@@ -32,6 +32,20 @@ APPLICATION = 0x4F445053
 ROW = 100
 """Bytes that a row takes besides its event, about."""
 
+_PAGE = 4096
+
+_TO_MOVE = 1000 * _PAGE
+"""Bytes in the write-ahead log that are worth a checkpoint: SQLite's own measure."""
+
+_LONGEST_LOG = 2000
+"""Pages in it after which a commit has to make the checkpoint, if nobody else did."""
+
+_LOG_KEPT = 9_000_000
+"""Bytes of it that are kept for what comes next: to write over them is cheaper."""
+
+_PATIENCE = 1.0
+"""Seconds that who closes the file waits for a checkpoint to end."""
+
 _SETUP = f"""
 PRAGMA application_id = {APPLICATION};
 BEGIN IMMEDIATE;
@@ -45,6 +59,14 @@ CREATE TABLE dead (
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
+_AT_ONCE = 64
+"""Rows in one statement; SQLite before 3.32 takes 999 values."""
+
+_INSERTS = [
+    "INSERT INTO events VALUES " + ", ".join(["(?, ?, ?)"] * count)
+    for count in range(_AT_ONCE + 1)
+]
+
 SIZES = f"SELECT count(*), coalesce(sum(length(body)), 0) + {ROW} * count(*) FROM "
 
 
@@ -64,8 +86,7 @@ class Foreign(SpoolError):
     """The file is a database of something else, or of a newer version."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """An event on disk."""
 
     number: int
@@ -93,6 +114,11 @@ class SpoolFile:
         self.count = self.size = self.dead_count = self.dead_size = 0
         self._settled: set[int] = set()
         self._first: int | None = None
+        self.moving = OwnedLock()
+        """Held during a checkpoint."""
+        self._mover: sqlite3.Connection | None = None
+        self._logged = 0
+        self._shut = False
         with translated():
             self._connection = sqlite3.connect(
                 claim.path, timeout=1.0, isolation_level=None, check_same_thread=False
@@ -109,7 +135,8 @@ class SpoolFile:
         ask = self._connection.execute
         ask("PRAGMA journal_mode = WAL")
         ask("PRAGMA synchronous = NORMAL")
-        ask("PRAGMA journal_size_limit = 4194304")
+        ask(f"PRAGMA journal_size_limit = {_LOG_KEPT}")
+        ask(f"PRAGMA wal_autocheckpoint = {_LONGEST_LOG}")
         version = ask("PRAGMA user_version").fetchone()[0]
         empty = not ask("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if version == 0 and empty:
@@ -150,19 +177,27 @@ class SpoolFile:
         Raises:
             SpoolError: None was written.
         """
-        rows = [
-            (number, body, zlib.crc32(body))
-            for number, body in enumerate(bodies, first)
-        ]
-        insert = "INSERT INTO events VALUES (?, ?, ?)"
-        if len(rows) == 1:  # a transaction of its own, 10 microseconds cheaper
-            with translated():
-                self._connection.execute(insert, rows[0])
+        size = 0
+        values: list[int | bytes] = []
+        for number, body in enumerate(bodies, first):
+            values += (number, body, zlib.crc32(body))
+            size += len(body) + ROW
+        if not bodies:
+            return
+        if len(bodies) <= _AT_ONCE:
+            # One statement, and a transaction by itself: each call of SQLite lets other
+            # threads have the interpreter, and comes back when they let go of it.
+            try:
+                self._connection.execute(_INSERTS[len(bodies)], values)
+            except (sqlite3.Error, OverflowError) as error:
+                raise in_our_words(error) from None
         else:
+            rows = zip(values[0::3], values[1::3], values[2::3], strict=True)
             with self._transaction():
-                self._connection.executemany(insert, rows)
-        self.count += len(rows)
-        self.size += sum([len(body) for body in bodies]) + ROW * len(rows)
+                self._connection.executemany(_INSERTS[1], rows)
+        self.count += len(bodies)
+        self.size += size
+        self._logged += size + _PAGE
 
     def read(self, limit: int) -> list[Row]:
         """
@@ -186,12 +221,14 @@ class SpoolFile:
         self._first = None
         self._settled.update(row.number for row in rows)
         self.count -= len(rows)
-        self.size -= sum([len(row.body) + ROW for row in rows])
+        size = sum([len(row.body) + ROW for row in rows])
+        self.size -= size
+        self._logged += size + _PAGE
         try:
             with self._transaction() as ask:
                 for row, reason in buried.items():
                     _bury(ask, row.number, row.body, reason, sound=row.sound)
-                delete(ask, "events", sorted(self._settled))
+                delete(ask, "events", self._settled)
         except Unwritable:
             return  # known to be settled; tried again before the next read
         self._settled.clear()
@@ -203,10 +240,36 @@ class SpoolFile:
             return
         try:
             with self._transaction() as ask:
-                delete(ask, "events", sorted(self._settled))
+                delete(ask, "events", self._settled)
         except Unwritable:
             return
         self._settled.clear()
+
+    def checkpoint(self) -> None:
+        """
+        Move what was committed from the log into the file, if it is worth it.
+
+        Any thread may do it while another one commits: it waits for the disk, which a
+        log call had better not. On a connection of its own, for a connection serves one
+        at a time.
+        """
+        if self._logged >= _TO_MOVE:
+            self._logged = 0
+            self.moving.run(self._move)
+
+    def _move(self) -> None:
+        if self._shut:  # perhaps somebody else's file by now
+            return
+        try:
+            if self._mover is None:
+                place = f"{self.claim.path.absolute().as_uri()}?mode=rw"
+                self._mover = sqlite3.connect(
+                    place, uri=True, isolation_level=None, check_same_thread=False
+                )
+                _keep_for_ever(self._mover)
+            self._mover.execute("PRAGMA wal_checkpoint").fetchone()
+        except sqlite3.Error:
+            pass  # what is wrong with the file, who writes to it will be told
 
     def bury(self, bodies: Mapping[int, tuple[bytes, str]]) -> None:
         """
@@ -311,10 +374,17 @@ class SpoolFile:
 
     def shut(self) -> None:
         """Close the file, and keep the claim."""
+        self._shut = True
+        self.moving.run(self._close_mover, _PATIENCE)
         try:
             self._connection.close()
         except sqlite3.Error:
             pass
+
+    def _close_mover(self) -> None:
+        mover, self._mover = self._mover, None
+        if mover is not None:
+            mover.close()
 
     def abandon(self) -> None:
         """Leave the file to the parent, in a forked child."""
@@ -346,9 +416,15 @@ def _oldest(rows: Iterable[tuple[int, int]], excess: int) -> list[tuple[int, int
     return found
 
 
-def delete(ask: Any, table: str, numbers: Sequence[int]) -> None:
-    for number in numbers:
-        ask(f"DELETE FROM {table} WHERE number = ?", (number,))
+def delete(ask: Any, table: str, numbers: Iterable[int]) -> None:
+    """Delete the rows with *numbers*: mostly one run of them, in one statement."""
+    ordered = sorted(numbers)
+    start = 0
+    for place, number in enumerate(ordered, 1):
+        if place == len(ordered) or ordered[place] != number + 1:
+            run = ordered[start], number
+            ask(f"DELETE FROM {table} WHERE number BETWEEN ? AND ?", run)
+            start = place
 
 
 def _bury(
@@ -374,12 +450,16 @@ def translated() -> Iterator[None]:
     """Turn what SQLite raises into what this file says."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if any(word in text for word in (*_NOT_NOW, "disk I/O")):
-            raise Unwritable(text) from None
-        raise Damaged(text) from None
-    except sqlite3.Error as error:
-        raise Damaged(str(error)) from None
-    except OverflowError:
-        raise Unwritable("an event is larger than SQLite takes") from None
+    except (sqlite3.Error, OverflowError) as error:
+        raise in_our_words(error) from None
+
+
+def in_our_words(error: Exception) -> SpoolError:
+    """Return what this file raises for what SQLite raised."""
+    if isinstance(error, OverflowError):
+        return Unwritable("an event is larger than SQLite takes")
+    text = str(error)
+    passing = isinstance(error, sqlite3.OperationalError) and any(
+        word in text for word in (*_NOT_NOW, "disk I/O")
+    )
+    return Unwritable(text) if passing else Damaged(text)

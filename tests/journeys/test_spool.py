@@ -13,6 +13,7 @@ import pytest
 
 from odp_logging.emulator import Emulator
 
+from .ledgers import Books
 from .pythons import Python, numbers
 
 pytestmark = pytest.mark.slow
@@ -83,16 +84,37 @@ def test_long_outage(
     assert left(home) == []
 
 
-def test_kill_storm(python: Python, odp: Emulator, home: Path) -> None:
-    """kill -9 loses no event whose log call had returned, with durability="crash"."""
+@pytest.mark.parametrize(("processes", "threads"), [("200", "1"), ("80", "4")])
+def test_kill_storm(
+    python: Python, odp: Emulator, home: Path, processes: str, threads: str
+) -> None:
+    """kill -9 loses no event whose log call had returned, with durability="crash".
+
+    Nor where a call returned because another thread had committed its event.
+    """
     settings = {"spool": home, "durability": "crash"}
-    storm = python.run("kill_storm.py", odp.url, "200", "1", **settings)
+    storm = python.run("kill_storm.py", odp.url, processes, "1", threads, **settings)
     after = python.run("next.py", odp.url, **settings)
 
     assert (storm.status, after.status) == (0, 0)
     assert len(storm.numbers) > 200
     assert set(storm.numbers) - set(delivered(odp)) == set()
     assert odp.stats()["rejected"] == 0
+    assert left(home) == []
+
+
+def test_time_limits(python: Python, odp: Emulator, home: Path) -> None:
+    """A signal handler that raises within commits harms no event of another thread."""
+    settings = {"api_key": "key", "api_host": odp.url, "flush_interval": 0.05}
+    with Books(odp) as books:
+        ended = python.run(
+            "commits.py", "4", **settings, spool=home, durability="crash"
+        )
+
+    assert (ended.status, ended.err) == (0, "")
+    assert len(ended.out.split()) > 1000
+    assert set(ended.out.split()) - books.accepted == set()
+    assert books.twice == []
     assert left(home) == []
 
 

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +36,13 @@ SETTINGS: dict[str, object] = {
 }
 
 CHILDREN, EACH = 64, 10
+
+
+@pytest.fixture(params=["memory", "disk"])
+def resting(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, object]:
+    """Settings for events that rest in memory, or on disk before a call returns."""
+    disk = {"spool": tmp_path / "spool", "durability": "crash"}
+    return disk if request.param == "disk" else {}
 
 
 @pytest.fixture
@@ -69,12 +77,14 @@ def check(ended: Ended, books: Books, *others: set[str]) -> dict[str, Any]:
     return said
 
 
-def test_fork_storm(python: Python, failing: Emulator) -> None:
+def test_fork_storm(
+    python: Python, failing: Emulator, resting: dict[str, object]
+) -> None:
     """64 children forked under four logging threads and faults each deliver their own.
 
     No child hangs, none sends an event of its parent's; the books are right in each.
     """
-    settings = {**SETTINGS, "api_host": failing.url}
+    settings = {**SETTINGS, **resting, "api_host": failing.url}
     words = ["r", str(CHILDREN), str(EACH)]
     with Books(failing) as books:
         ended = python.run("forks.py", *words, limit=90, **settings)
@@ -84,9 +94,11 @@ def test_fork_storm(python: Python, failing: Emulator) -> None:
     assert said["accepted"] == said["delivered"] == sum(said["counts"])
 
 
-def test_signal_storm(python: Python, failing: Emulator) -> None:
+def test_signal_storm(
+    python: Python, failing: Emulator, resting: dict[str, object]
+) -> None:
     """A 1 ms timer whose handler logs, in the middle of log calls, loses nothing."""
-    settings = {**SETTINGS, "api_host": failing.url}
+    settings = {**SETTINGS, **resting, "api_host": failing.url}
     with Books(failing) as books:
         ended = python.run("alarms.py", "r", "2000", "500", **settings)
 

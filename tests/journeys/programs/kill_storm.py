@@ -1,7 +1,8 @@
 """Kill processes that log, each at a random moment; say which log calls returned.
 
-Arguments: the address, how many processes, and the seed of the moments. Each process
-has 45 numbers of its own, so that all of them fit into the emulator's ledger.
+Arguments: the address, how many processes, the seed of the moments, and how many
+threads log in each process (1). Each process has 45 numbers of its own, so that all of
+them fit into the emulator's ledger.
 """
 
 import os
@@ -13,7 +14,8 @@ import threading
 
 import shop
 
-url, count, seed = sys.argv[1:]
+url, count, seed = sys.argv[1:4]
+threads = int(sys.argv[4]) if sys.argv[4:] else 1
 chance = random.Random(int(seed))
 pause = threading.Event()
 
@@ -21,9 +23,15 @@ pause = threading.Event()
 def work(first: int, writing: int) -> None:
     """Log, and say each number once its log call has returned."""
     shop.open_at(url, flush_interval=0.01)
-    for number in range(first, first + 45):
-        shop.sell(number)
-        os.write(writing, b"%d\n" % number)
+
+    def busy(lane: int) -> None:
+        for number in range(first + lane, first + 45, threads):
+            shop.sell(number)
+            os.write(writing, b"%d\n" % number)
+
+    for lane in range(1, threads):
+        threading.Thread(target=busy, args=(lane,), daemon=True).start()
+    busy(0)
     signal.pause()
 
 
