@@ -23,9 +23,8 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from ._plain import MAX_DEPTH, MAX_TEXT, freeze, freeze_mapping, name_of
+from ._version import VERSION as VERSION
 from .exceptions import InvalidEventError
-
-VERSION = "0.1.0"
 
 DEFAULT_TYPE = "fullstack"
 """The type of an event that names none, as in every Feature Experimentation SDK."""
