@@ -7,22 +7,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import _lifecycle
-from ._config import Config, Destination
 from ._diagnostics import Diagnostics
-from ._event import OdpEvent
 from ._flusher import Flusher
-from ._mapping import build
 from ._reports import Reports
 from .exceptions import ConfigurationError
-from .stores._base import Shelter, Store
-from .stores._buffer import Buffer, Overflow
-from .transports._base import Transport
-from .transports._fallback import Fallback
-from .transports._http import Http
-from .transports._retry import Retry
+from .stores._buffer import Buffer
+from .transports._late import Late
 
 if TYPE_CHECKING:
+    from ._config import Config, Destination
+    from ._event import OdpEvent
+    from .stores._base import Shelter, Store
+    from .stores._buffer import Overflow
     from .stores._spool import Spool
+    from .transports._base import Transport
 
 
 def new_flusher(
@@ -47,14 +45,16 @@ def new_flusher(
 
 def connect(flusher: Flusher, config: Config, destination: Destination) -> None:
     """Have *flusher*, which had no destination, send to *destination*."""
-    http = _retried_http(config, destination)
+    http = _late_http(config, destination)
     beyond = flusher.beyond
     if beyond is None:
         flusher.connect(http)
         return
+    from .transports._fallback import Fallback
+
     spool: Any = beyond.store
     spool.belong_to(destination.account)
-    beyond.connect(_retried_http(config, destination))
+    beyond.connect(_late_http(config, destination))
     flusher.connect(
         Fallback(http, spool, is_pressed=flusher.store.is_pressed, on_kept=beyond.wake)
     )
@@ -77,7 +77,15 @@ def _flusher(config: Config, store: Store, reports: Reports) -> Flusher:
         shutdown_timeout=config.shutdown_timeout,
         on_entering=_enter,
         reports=reports,
+        on_loading=_load,
     )
+
+
+def _load() -> None:
+    # All of it: what the end of the process needs as well cannot be imported any more
+    # once the interpreter is taken apart.
+    from . import _making, _stats  # noqa: F401
+    from .transports import _http, _retry  # noqa: F401
 
 
 def _enter(flusher: Flusher) -> None:
@@ -149,19 +157,40 @@ def _guarded(
 
 
 def _builder(config: Config) -> Callable[..., OdpEvent | None]:
-    return partial(
-        build,
+    return _Builder(
         default_identifiers=config.default_identifiers,
         default_data=config.default_data,
         redact=config.redact,
     )
 
 
+class _Builder:
+    """Makes events of what was logged; what that takes is imported for the first."""
+
+    def __init__(self, **settings: Any) -> None:
+        self._settings = settings
+        self._build: Callable[..., OdpEvent | None] | None = None
+
+    def __call__(self, logged: Any, **more: Any) -> OdpEvent | None:
+        if self._build is None:
+            from ._making import build
+
+            self._build = partial(build, **self._settings)
+        return self._build(logged, **more)
+
+
 def _without_waiting(overflow: Overflow) -> Overflow:
     return "drop_newest" if overflow == "block" else overflow
 
 
+def _late_http(config: Config, destination: Destination) -> Transport:
+    return Late(partial(_retried_http, config, destination))
+
+
 def _retried_http(config: Config, destination: Destination) -> Transport:
+    from .transports._http import Http
+    from .transports._retry import Retry
+
     http = Http(
         destination.api_host,
         destination.api_key,

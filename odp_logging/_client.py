@@ -7,7 +7,6 @@ import sys
 import time as _time
 import weakref
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +15,22 @@ from ._assembly import connect, new_flusher
 from ._config import Config, Destination, load, sealed
 from ._context import bound
 from ._diagnostics import Diagnostics
-from ._event import DEFAULT_TYPE, OdpEvent, canonical_identifiers
 from ._flusher import Flusher
 from ._mapping import capture
 from ._plain import name_of
-from ._stats import Stats, plus
 from .exceptions import ConfigurationError, InvalidEventError
 
 if TYPE_CHECKING:
     import asyncio
 
+    from ._event import OdpEvent
+    from ._stats import Stats
+
 _REMEMBERED = 16
 """Earlier destinations whose flushers are kept."""
+
+_History = tuple[tuple[Flusher, ...], "Stats | None"]
+"""Earlier flushers, and the counts of those that are not even held any more."""
 
 _Bound = tuple[tuple[Any, ...], tuple[Any, ...]]
 
@@ -62,7 +65,7 @@ class OdpClient:
         self._api_host = self._config.api_host
         self._flusher = self._new_flusher(self._destination)
         # One value: who reads it gets the one that belongs to the other.
-        self._history: tuple[tuple[Flusher, ...], Stats] = ((), Stats())
+        self._history: _History = ((), None)
         if self._config.handle_sigterm:
             _lifecycle.handle_sigterm()
 
@@ -72,7 +75,7 @@ class OdpClient:
         self,
         action: str,
         identifiers: Mapping[str, Any],
-        type: str | None = DEFAULT_TYPE,
+        type: str | None = "fullstack",
         data: Mapping[str, Any] | None = None,
     ) -> None:
         """
@@ -109,6 +112,9 @@ class OdpClient:
             return
         named: dict[str, str] = {}
         context = bound() or ((), ())
+        self._flusher.load()
+        from ._event import canonical_identifiers
+
         try:
             for layer in (self._config.default_identifiers, *context[0], identifiers):
                 named.update(canonical_identifiers(layer))
@@ -130,6 +136,8 @@ class OdpClient:
 
     def send(self, event: OdpEvent) -> None:
         """Send *event*; what is no `OdpEvent` is rejected and counted."""
+        from ._event import OdpEvent  # loaded, if it is one
+
         if not issubclass(type(event), OdpEvent):  # isinstance would ask the object
             self._refuse(
                 "no_event",
@@ -329,7 +337,7 @@ class OdpClient:
         del given
         found = load(changed, warn=self._diagnostics.warn, ask_environment=False)
         if found.api_key is None and self._destination is not None:
-            found = replace(found, api_key=self._destination.api_key)
+            found = found.replaced(api_key=self._destination.api_key)
         if found.api_key is None:
             raise ConfigurationError(
                 "configure() found no key; pass api_key= or a datafile with an odp"
@@ -337,7 +345,7 @@ class OdpClient:
             )
         # A new key does not move to another host by itself: one that was named stays.
         self._api_host = found.api_host or self._api_host
-        destination = replace(found, api_host=self._api_host).destination()
+        destination = found.replaced(api_host=self._api_host).destination()
         assert destination is not None
         if destination == self._destination:
             return
@@ -361,8 +369,13 @@ class OdpClient:
     @property
     def stats(self) -> Stats:
         """What became of every event so far."""
+        from dataclasses import replace
+
+        from ._stats import Stats, plus  # for those who ask
+
         current = self._flusher
-        earlier, total = self._history
+        earlier, past = self._history
+        total = past or Stats()
         for flusher in dict.fromkeys((*earlier, current)):
             total = plus(total, flusher)
         # What is on its way from memory to disk is in both for a moment.
@@ -414,7 +427,7 @@ class OdpClient:
     def _after_silent_fork(self) -> None:
         # Also where os.register_at_fork was not called: a fork made in C, as uWSGI's.
         self._pid = os.getpid()
-        self._history = (self._history[0], Stats())
+        self._history = (self._history[0], None)
         for flusher in self._flushers():
             flusher.after_fork_once()
 
@@ -425,14 +438,14 @@ def _release(reference: weakref.ref[Flusher]) -> None:
         flusher.release()
 
 
-def _aged(
-    history: tuple[tuple[Flusher, ...], Stats], flusher: Flusher
-) -> tuple[tuple[Flusher, ...], Stats]:
+def _aged(history: _History, flusher: Flusher) -> _History:
     """Return *history* with one more, of the oldest that are done only the counts."""
     earlier, past = history
     # Not of all: who waits for room may still put into one that was done.
     for done in [each for each in earlier[:-_REMEMBERED] if each.is_done()]:
-        past = plus(past, done)
+        from ._stats import Stats, plus
+
+        past = plus(past or Stats(), done)
         earlier = tuple(each for each in earlier if each is not done)
     return (*earlier, flusher), past
 

@@ -8,19 +8,22 @@ the thread that asks for them.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-from ._delivery import Cause, Delivery
 from ._diagnostics import Diagnostics
 from ._lock import OwnedLock
 from ._passage import Passage
 from ._reports import Reports
-from .stores._base import Batch, Store
-from .transports._base import Transport
+
+if TYPE_CHECKING:
+    from ._delivery import Delivery
+    from .stores._base import Batch, Store
+    from .transports._base import Transport
 
 _IDLE_WAIT = 10.0
 _LONGEST_PAUSE = 1.0
@@ -29,15 +32,17 @@ _HURRIED_BACKOFF = 0.25
 _TO_TELL = 0.2
 
 
-@dataclass(slots=True)
 class Progress:
     """What a flusher did so far; read by the stats, written by one thread at a time."""
 
-    requests: int = 0
-    batches: int = 0
-    last_error: str | None = None
-    last_success: float | None = None
-    state: str = "idle"
+    __slots__ = ("batches", "last_error", "last_success", "requests", "state")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.batches = 0
+        self.last_error: str | None = None
+        self.last_success: float | None = None
+        self.state = "idle"
 
 
 class Flusher:
@@ -56,6 +61,8 @@ class Flusher:
         on_entering: Called when there is something to do for the first time, in this
             process and after each `finish`.
         beyond: Moves on what this one's transport left in a spool.
+        on_loading: Imports what making and sending events takes; called before the
+            first step, where no fork can come in between.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class Flusher:
         on_entering: Callable[[Flusher], object] = lambda flusher: None,
         reports: Reports | None = None,
         beyond: Flusher | None = None,
+        on_loading: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
@@ -81,6 +89,8 @@ class Flusher:
         self._interval = interval
         self._background = background
         self._on_entering = on_entering
+        self._on_loading = on_loading
+        self._loaded = False
         self.reports = reports or Reports(Diagnostics())
         self._clock = clock
         self._reset()
@@ -275,12 +285,26 @@ class Flusher:
 
     def spooled(self) -> int:
         """Return how many events rest on disk, for this process or the next."""
-        return self.store.counts().spooled
+        return self.store.spooled()
 
     def go_synchronous(self, drain: Callable[[Flusher], object]) -> None:
         """From now on call *drain* where a thread would have been woken."""
         self._late = drain
         self.idle = True
+        if self.reports.shows_drops() and not sys.is_finalizing():
+            self.load()  # nothing can be imported once the interpreter is taken apart
+
+    def load(self) -> None:
+        """
+        Import what making and sending events takes, once.
+
+        Not before there are any: it takes longer than all else that a configured
+        handler needs, and a log call does not wait for it.
+        """
+        if not self._loaded:
+            with self._loading.section():
+                self._on_loading()
+                self._loaded = True
 
     def before_fork(self, deadline: float) -> None:
         """
@@ -438,12 +462,15 @@ class Flusher:
         self.store.close()
 
     def _prepare(self) -> None:
+        self.load()
         if self._transport is not None:
             with self._loading.section():
                 self._transport.prepare()
 
     def _pause(self, delivery: Delivery, hurries: int) -> None:
         """Wait before the next attempt: shorter for a flush, never for Retry-After."""
+        from ._delivery import Cause
+
         start = self._clock()
         self.progress.state = (
             "misconfigured" if delivery.cause is Cause.CONFIGURATION else "retrying"
@@ -470,6 +497,9 @@ class Flusher:
         Args:
             deadline: Moment until which to wait for the turn, and for the answer.
         """
+        self.load()
+        from ._delivery import Delivery
+
         wait = -1.0 if deadline is None else max(0.0, deadline - self._clock())
         try:
             moved = self._turn.run(partial(self._move, deadline), wait)
@@ -488,6 +518,8 @@ class Flusher:
         self._again = False
         self._hurried = False  # before the take: a put after it says so itself
         self._prepare()
+        from ._delivery import Delivery
+
         batch = self.store.take()
         delivery = Delivery(0, requests=0)
         if batch.events:
@@ -526,6 +558,8 @@ class Flusher:
         if self.is_mine():
             return
         while self.passage.passed() < target and self._clock() < deadline:
+            if self._transport is None:
+                return
             hurries = self._hurries
             delivery = self.step(deadline)
             if delivery.pending:
@@ -534,8 +568,6 @@ class Flusher:
                 backoff = min(backoff, delivery.backoff, _DRAIN_BACKOFF)
                 pause = max(backoff, delivery.retry_after)
                 self._wait(min(pause, deadline - self._clock()))
-            elif self._transport is None:
-                return
             elif not delivery.size:
                 # Another thread still reports what it sent.
                 soon = min(deadline, self._clock() + _DRAIN_BACKOFF)

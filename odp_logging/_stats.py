@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ._flusher import Flusher
-from .stores._base import Counts
+from .stores._counts import Counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from odp_logging import InvalidEventError, OdpEvent
-from odp_logging._mapping import build, capture
+from odp_logging._making import build
+from odp_logging._mapping import capture
 
 SETTINGS = settings(
     max_examples=300,

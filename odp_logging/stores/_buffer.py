@@ -7,17 +7,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from .._delivery import Delivery
-from .._event import OdpEvent
 from .._lock import OwnedLock
 from ..exceptions import InvalidEventError
-from ._base import Batch, Counts, Dropped, Invalid, Shelter
+from ._base import Batch, Dropped, Invalid
 from ._tally import Tally
+
+if TYPE_CHECKING:
+    from .._delivery import Delivery
+    from .._event import OdpEvent
+    from ._base import Shelter
+    from ._counts import Counts
 
 Overflow = Literal["drop_oldest", "drop_newest", "block"]
 
@@ -446,6 +449,10 @@ class Buffer:
         with self._lock.section():
             lost = [self._lost.popleft() for _ in range(min(_SHOWN, len(self._lost)))]
             self._lost_bytes -= sum([logged.size for logged, _ in lost])
+        if not lost:
+            return []
+        from .._event import OdpEvent
+
         groups: dict[str, list[OdpEvent]] = {}
         for logged, reason in lost:
             try:
@@ -500,6 +507,8 @@ class Buffer:
             # A signal handler or finaliser in the middle of the books. Nothing is
             # mended, for whoever it interrupted goes on writing; and what was accepted
             # follows from the rest.
+            from dataclasses import replace
+
             counts = self._counts()
             gone = sum(counts.rejected.values()) + sum(counts.dropped.values())
             here = counts.pending + counts.moved
@@ -508,6 +517,14 @@ class Buffer:
             self._mend()
             self._tally.count_refused()
             return self._counts()
+
+    def spooled(self) -> int:
+        """Return how many events rest on disk: none."""
+        return 0
+
+    def overflowed(self) -> int:
+        """Return how many events were dropped for want of room."""
+        return self._tally.overflowed()
 
     def _counts(self) -> Counts:
         incoming = len(self._incoming)
@@ -532,7 +549,7 @@ class _Held:
         self.in_doubt = False
 
 
-_Spilling = tuple[Sequence["_Held | Invalid | None"], Sequence[OdpEvent]]
+_Spilling = tuple[Sequence["_Held | Invalid | None"], Sequence["OdpEvent"]]
 """What was made of the oldest that wait, and the events to be kept among that."""
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
-from .._event import OdpEvent
-from ._base import Counts
+if TYPE_CHECKING:
+    from .._event import OdpEvent
+    from ._counts import Counts
 
 
 class Tally:
@@ -48,6 +50,10 @@ class Tally:
         for kind, count in event.adjusted.items():
             _add(self.adjusted, kind, count)
 
+    def overflowed(self) -> int:
+        """Return how many events were dropped for want of room."""
+        return self.dropped.get("overflow", 0) + self.dropped.get("too_large", 0)
+
     def gone(self) -> int:
         """Return how many events are settled, one way or another."""
         lost = sum(self.rejected.values()) + sum(self.dropped.values())
@@ -62,6 +68,8 @@ class Tally:
             unbooked: Those of the pending that were not counted as accepted yet.
             size: Bytes of what waits.
         """
+        from ._counts import Counts  # with `dataclasses`: not before there are any
+
         return Counts(
             accepted=self.accepted + unbooked,
             delivered=self.delivered,
