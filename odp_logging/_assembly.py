@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import _lifecycle
 from ._diagnostics import Diagnostics
 from ._flusher import Flusher
+from ._loading import loaded
 from ._reports import Reports
 from .exceptions import ConfigurationError
 from .stores._buffer import Buffer
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from .stores._buffer import Overflow
     from .stores._spool import Spool
     from .transports._base import Transport
+
+    _BeforeSend = Callable[[OdpEvent], OdpEvent | None]
 
 
 def new_flusher(
@@ -77,15 +80,8 @@ def _flusher(config: Config, store: Store, reports: Reports) -> Flusher:
         shutdown_timeout=config.shutdown_timeout,
         on_entering=_enter,
         reports=reports,
-        on_loading=_load,
+        on_loading=loaded,
     )
-
-
-def _load() -> None:
-    # All of it: what the end of the process needs as well cannot be imported any more
-    # once the interpreter is taken apart.
-    from . import _making, _stats  # noqa: F401
-    from .transports import _http, _retry  # noqa: F401
 
 
 def _enter(flusher: Flusher) -> None:
@@ -97,12 +93,11 @@ def _enter(flusher: Flusher) -> None:
 
 
 def _new_buffer(config: Config, shelter: Shelter | None, reports: Reports) -> Buffer:
-    show = _builder(config)
     # Without a thread, nobody makes room while a put waits for it.
     waits = config.overflow == "block" and config.background
     return Buffer(
-        partial(show, before_send=_guarded(config, reports)),
-        show=show,
+        _Builder(config, _guarded(config, reports)),
+        show=_Builder(config),
         batch_size=config.max_batch_size,
         batch_bytes=config.max_batch_bytes,
         max_size=config.max_queue_size,
@@ -132,7 +127,7 @@ def _new_spool(
     return Spool(
         config.spool,
         account=destination.account if destination else UNKNOWN,
-        build=partial(_builder(config), before_send=_guarded(config, reports)),
+        build=_Builder(config, _guarded(config, reports)),
         batch_size=config.max_batch_size,
         batch_bytes=config.max_batch_bytes,
         max_bytes=config.spool_max_bytes,
@@ -141,9 +136,7 @@ def _new_spool(
     )
 
 
-def _guarded(
-    config: Config, reports: Reports
-) -> Callable[[OdpEvent], OdpEvent | None] | None:
+def _guarded(config: Config, reports: Reports) -> _BeforeSend | None:
     """Return before_send for any thread: what it logs must not recur."""
     before_send = config.before_send
     if before_send is None:
@@ -156,27 +149,22 @@ def _guarded(
     return guarded
 
 
-def _builder(config: Config) -> Callable[..., OdpEvent | None]:
-    return _Builder(
-        default_identifiers=config.default_identifiers,
-        default_data=config.default_data,
-        redact=config.redact,
-    )
-
-
 class _Builder:
     """Makes events of what was logged; what that takes is imported for the first."""
 
-    def __init__(self, **settings: Any) -> None:
-        self._settings = settings
-        self._build: Callable[..., OdpEvent | None] | None = None
+    def __init__(self, config: Config, before_send: _BeforeSend | None = None) -> None:
+        self._settings: dict[str, Any] = {
+            "default_identifiers": config.default_identifiers,
+            "default_data": config.default_data,
+            "redact": config.redact,
+            "before_send": before_send,
+        }
+        self._build: Callable[[Any], OdpEvent | None] | None = None
 
-    def __call__(self, logged: Any, **more: Any) -> OdpEvent | None:
+    def __call__(self, logged: Any) -> OdpEvent | None:
         if self._build is None:
-            from ._making import build
-
-            self._build = partial(build, **self._settings)
-        return self._build(logged, **more)
+            self._build = partial(loaded().build, **self._settings)
+        return self._build(logged)
 
 
 def _without_waiting(overflow: Overflow) -> Overflow:
@@ -188,13 +176,10 @@ def _late_http(config: Config, destination: Destination) -> Transport:
 
 
 def _retried_http(config: Config, destination: Destination) -> Transport:
-    from .transports._http import Http
-    from .transports._retry import Retry
-
-    http = Http(
+    http = loaded().Http(
         destination.api_host,
         destination.api_key,
         timeout=config.timeout,
         direct=destination.is_loopback,
     )
-    return Retry(http, max_delay=config.max_retry_delay)
+    return loaded().Retry(http, max_delay=config.max_retry_delay)

@@ -7,7 +7,7 @@ import sys
 import time as _time
 import weakref
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from . import _lifecycle
@@ -16,6 +16,7 @@ from ._config import Config, Destination, load, sealed
 from ._context import bound
 from ._diagnostics import Diagnostics
 from ._flusher import Flusher
+from ._loading import loaded
 from ._mapping import capture
 from ._plain import name_of
 from .exceptions import ConfigurationError, InvalidEventError
@@ -113,8 +114,7 @@ class OdpClient:
         named: dict[str, str] = {}
         context = bound() or ((), ())
         self._flusher.load()
-        from ._event import canonical_identifiers
-
+        canonical_identifiers = loaded().canonical_identifiers
         try:
             for layer in (self._config.default_identifiers, *context[0], identifiers):
                 named.update(canonical_identifiers(layer))
@@ -136,9 +136,9 @@ class OdpClient:
 
     def send(self, event: OdpEvent) -> None:
         """Send *event*; what is no `OdpEvent` is rejected and counted."""
-        from ._event import OdpEvent  # loaded, if it is one
-
-        if not issubclass(type(event), OdpEvent):  # isinstance would ask the object
+        if not issubclass(
+            type(event), _event_type()
+        ):  # isinstance would ask the object
             self._refuse(
                 "no_event",
                 f"send takes an OdpEvent, not {name_of(event)}; use"
@@ -369,18 +369,11 @@ class OdpClient:
     @property
     def stats(self) -> Stats:
         """What became of every event so far."""
-        from dataclasses import replace
-
-        from ._stats import Stats, plus  # for those who ask
-
         current = self._flusher
-        earlier, past = self._history
-        total = past or Stats()
+        earlier, total = self._history
         for flusher in dict.fromkeys((*earlier, current)):
-            total = plus(total, flusher)
-        # What is on its way from memory to disk is in both for a moment.
-        pending = total.pending + total.moved
-        return replace(total, pending=pending, moved=0, state=self._state())
+            total = loaded().plus(total, flusher)
+        return loaded().shown(total, state=self._state())
 
     def _state(self) -> str:
         if not self._enabled:
@@ -443,11 +436,16 @@ def _aged(history: _History, flusher: Flusher) -> _History:
     earlier, past = history
     # Not of all: who waits for room may still put into one that was done.
     for done in [each for each in earlier[:-_REMEMBERED] if each.is_done()]:
-        from ._stats import Stats, plus
-
-        past = plus(past or Stats(), done)
+        past = loaded().plus(past, done)
         earlier = tuple(each for each in earlier if each is not done)
     return (*earlier, flusher), past
+
+
+@cache
+def _event_type() -> type[OdpEvent]:
+    from ._event import OdpEvent  # loaded, where one is sent
+
+    return OdpEvent
 
 
 class _Waiting:

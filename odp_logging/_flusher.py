@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from ._diagnostics import Diagnostics
@@ -291,19 +291,22 @@ class Flusher:
         """From now on call *drain* where a thread would have been woken."""
         self._late = drain
         self.idle = True
-        if self.reports.shows_drops() and not sys.is_finalizing():
-            self.load()  # nothing can be imported once the interpreter is taken apart
+        needed = not self.is_empty() or self.reports.shows_drops()
+        if needed and not sys.is_finalizing():
+            self.load()
 
     def load(self) -> None:
         """
         Import what making and sending events takes, once.
 
         Not before there are any: it takes longer than all else that a configured
-        handler needs, and a log call does not wait for it.
+        handler needs, and a log call does not wait for it. And all of it at once:
+        nothing can be imported any more when the interpreter is taken apart.
         """
         if not self._loaded:
             with self._loading.section():
                 self._on_loading()
+                _nothing()
                 self._loaded = True
 
     def before_fork(self, deadline: float) -> None:
@@ -469,11 +472,9 @@ class Flusher:
 
     def _pause(self, delivery: Delivery, hurries: int) -> None:
         """Wait before the next attempt: shorter for a flush, never for Retry-After."""
-        from ._delivery import Cause
-
         start = self._clock()
         self.progress.state = (
-            "misconfigured" if delivery.cause is Cause.CONFIGURATION else "retrying"
+            "misconfigured" if delivery.is_misconfigured else "retrying"
         )
         while True:
             backoff = delivery.backoff
@@ -498,13 +499,11 @@ class Flusher:
             deadline: Moment until which to wait for the turn, and for the answer.
         """
         self.load()
-        from ._delivery import Delivery
-
         wait = -1.0 if deadline is None else max(0.0, deadline - self._clock())
         try:
             moved = self._turn.run(partial(self._move, deadline), wait)
             if moved is None:
-                return Delivery(0, requests=0)
+                return _nothing()
             self.reports.tell(*moved, self.store)
             return moved[1]
         finally:
@@ -518,10 +517,8 @@ class Flusher:
         self._again = False
         self._hurried = False  # before the take: a put after it says so itself
         self._prepare()
-        from ._delivery import Delivery
-
         batch = self.store.take()
-        delivery = Delivery(0, requests=0)
+        delivery = _nothing()
         if batch.events:
             self.progress.state = "sending"
             delivery = self._transport.send(batch, deadline=self._due_by(deadline))
@@ -588,3 +585,10 @@ class Flusher:
             self._ring()
         # Asked again and again: the thread may end of something nobody foresaw.
         return self._has_thread()
+
+
+@cache
+def _nothing() -> Delivery:
+    from ._delivery import Delivery  # held by the cache, see _loading
+
+    return Delivery(0, requests=0)

@@ -105,19 +105,17 @@ class Reports:
         return self._on_drop is not None
 
     def _tell_pending(self, delivery: Delivery, store: Store) -> None:
-        from ._delivery import Cause  # loaded: there is a delivery
-
         kept = store.counts().waiting
         if not kept:
             return  # given up meanwhile, and said so
         events = f"{kept} event{'s are' if kept != 1 else ' is'} kept"
-        if delivery.cause is Cause.CONFIGURATION:
+        if delivery.is_misconfigured:
             self.diagnostics.warn(
                 "configuration",
                 f"{delivery.message}; {events} and one probe is sent every"
                 f" {delivery.backoff:.0f} s; check api_key and api_host",
             )
-        elif delivery.cause is Cause.PASSING:
+        elif delivery.is_held_up:
             pause = max(delivery.backoff, delivery.retry_after)
             self.diagnostics.warn(
                 "passing",

@@ -449,14 +449,11 @@ class Buffer:
         with self._lock.section():
             lost = [self._lost.popleft() for _ in range(min(_SHOWN, len(self._lost)))]
             self._lost_bytes -= sum([logged.size for logged, _ in lost])
-        if not lost:
-            return []
-        from .._event import OdpEvent
-
         groups: dict[str, list[OdpEvent]] = {}
         for logged, reason in lost:
             try:
-                event = logged if isinstance(logged, OdpEvent) else self._show(logged)
+                # Made already, and has its JSON, or still what was logged.
+                event = logged if hasattr(logged, "json") else self._show(logged)
             except Exception:  # it would have been rejected: no event to show
                 continue
             if event is not None:
@@ -507,12 +504,10 @@ class Buffer:
             # A signal handler or finaliser in the middle of the books. Nothing is
             # mended, for whoever it interrupted goes on writing; and what was accepted
             # follows from the rest.
-            from dataclasses import replace
-
             counts = self._counts()
             gone = sum(counts.rejected.values()) + sum(counts.dropped.values())
             here = counts.pending + counts.moved
-            return replace(counts, accepted=counts.delivered + gone + here)
+            return self._counts(counts.delivered + gone + here - counts.accepted)
         with self._lock.section():
             self._mend()
             self._tally.count_refused()
@@ -526,12 +521,12 @@ class Buffer:
         """Return how many events were dropped for want of room."""
         return self._tally.overflowed()
 
-    def _counts(self) -> Counts:
+    def _counts(self, correction: int = 0) -> Counts:
         incoming = len(self._incoming)
         return self._tally.counts(
             pending=incoming + self._here(),
             spooled=0,
-            unbooked=incoming,
+            unbooked=incoming + correction,
             size=self._bytes,
         )
 
