@@ -370,6 +370,7 @@ class OdpClient:
     def stats(self) -> Stats:
         """What became of every event so far."""
         current = self._flusher
+        current.load()
         earlier, total = self._history
         for flusher in dict.fromkeys((*earlier, current)):
             total = loaded().plus(total, flusher)
