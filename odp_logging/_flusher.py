@@ -256,6 +256,10 @@ class Flusher:
         self._deadline = None
         if self._late is not None:
             self.idle = True
+            # Finalisers may still be shown what is dropped, and ask for stats.
+            wanted = self.reports.shows_drops() or not self.is_empty()
+            if wanted and not sys.is_finalizing():
+                self.load()
         elif self._background and not (mine or self._has_thread() or self.is_empty()):
             # Put meanwhile, when no thread was to be started.
             self._rouse()
@@ -291,9 +295,6 @@ class Flusher:
         """From now on call *drain* where a thread would have been woken."""
         self._late = drain
         self.idle = True
-        needed = not self.is_empty() or self.reports.shows_drops()
-        if needed and not sys.is_finalizing():
-            self.load()
 
     def load(self) -> None:
         """
