@@ -10,9 +10,11 @@ from . import _lifecycle
 from ._diagnostics import Diagnostics
 from ._flusher import Flusher
 from ._loading import loaded
+from ._mapping import sized
 from ._reports import Reports
 from .exceptions import ConfigurationError
 from .stores._buffer import Buffer
+from .stores._intake import SHUT, Intake
 from .transports._late import Late
 
 if TYPE_CHECKING:
@@ -34,9 +36,14 @@ def new_flusher(
 
     With a spool, the one it has `beyond` moves on what is on disk.
     """
-    mine, reports = _reports(config, diagnostics), _reports(config, diagnostics)
+    # Of both: an event put within a callback of either is refused.
+    busy: set[int] = set()
+    mine, reports = [
+        Reports(diagnostics, config.on_delivery, config.on_drop, busy) for _ in range(2)
+    ]
     spool = _new_spool(config, destination, reports)
-    flusher = _flusher(config, _new_buffer(config, spool, mine), mine)
+    intake = Intake(busy)
+    flusher = _flusher(config, _new_buffer(config, spool, mine, intake), mine, intake)
     _lifecycle.register(flusher)
     if spool is not None:
         flusher.beyond = _flusher(config, spool, reports)
@@ -66,11 +73,21 @@ def connect(flusher: Flusher, config: Config, destination: Destination) -> None:
         beyond.wake()
 
 
-def _reports(config: Config, diagnostics: Diagnostics) -> Reports:
-    return Reports(diagnostics, config.on_delivery, config.on_drop)
+def intake_of(flusher: Flusher, config: Config) -> Intake:
+    """Return where log calls may leave events by themselves; `SHUT` if they may not."""
+    known = config.enabled and flusher.has_destination()
+    plain = config.durability == "exit" and not config.redact
+    return flusher.intake if known and plain and not _waits(config) else SHUT
 
 
-def _flusher(config: Config, store: Store, reports: Reports) -> Flusher:
+def _waits(config: Config) -> bool:
+    # Without a thread, nobody makes room while a put waits for it.
+    return config.overflow == "block" and config.background
+
+
+def _flusher(
+    config: Config, store: Store, reports: Reports, intake: Intake | None = None
+) -> Flusher:
     return Flusher(
         store,
         None,
@@ -81,6 +98,7 @@ def _flusher(config: Config, store: Store, reports: Reports) -> Flusher:
         on_entering=_enter,
         reports=reports,
         on_loading=loaded,
+        intake=intake,
     )
 
 
@@ -92,20 +110,24 @@ def _enter(flusher: Flusher) -> None:
         flusher.beyond.wake()
 
 
-def _new_buffer(config: Config, shelter: Shelter | None, reports: Reports) -> Buffer:
-    # Without a thread, nobody makes room while a put waits for it.
-    waits = config.overflow == "block" and config.background
+def _new_buffer(
+    config: Config, shelter: Shelter | None, reports: Reports, intake: Intake
+) -> Buffer:
     return Buffer(
         _Builder(config, _guarded(config, reports)),
+        sized=sized,
         show=_Builder(config),
         batch_size=config.max_batch_size,
         batch_bytes=config.max_batch_bytes,
         max_size=config.max_queue_size,
         max_bytes=config.max_queue_bytes,
-        overflow=config.overflow if waits else _without_waiting(config.overflow),
+        overflow=config.overflow
+        if _waits(config)
+        else _without_waiting(config.overflow),
         block_timeout=config.block_timeout,
         keep_dropped=config.on_drop is not None,
         shelter=shelter,
+        intake=intake,
     )
 
 
@@ -159,12 +181,12 @@ class _Builder:
             "redact": config.redact,
             "before_send": before_send,
         }
-        self._build: Callable[[Any], OdpEvent | None] | None = None
+        self._build: Callable[..., OdpEvent | None] | None = None
 
-    def __call__(self, logged: Any) -> OdpEvent | None:
+    def __call__(self, logged: Any, *event_id: str) -> OdpEvent | None:
         if self._build is None:
             self._build = partial(loaded().build, **self._settings)
-        return self._build(logged)
+        return self._build(logged, *event_id)
 
 
 def _without_waiting(overflow: Overflow) -> Overflow:

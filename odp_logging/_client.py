@@ -11,9 +11,9 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from . import _lifecycle
-from ._assembly import connect, new_flusher
+from ._assembly import connect, intake_of, new_flusher
 from ._config import Config, Destination, load, sealed
-from ._context import bound
+from ._context import Bound, bound
 from ._diagnostics import Diagnostics
 from ._flusher import Flusher
 from ._loading import loaded
@@ -32,8 +32,6 @@ _REMEMBERED = 16
 
 _History = tuple[tuple[Flusher, ...], "Stats | None"]
 """Earlier flushers, and the counts of those that are not even held any more."""
-
-_Bound = tuple[tuple[Any, ...], tuple[Any, ...]]
 
 
 class OdpClient:
@@ -65,6 +63,7 @@ class OdpClient:
         self._destination = self._config.destination()
         self._api_host = self._config.api_host
         self._flusher = self._new_flusher(self._destination)
+        self.intake = intake_of(self._flusher, self._config)
         # One value: who reads it gets the one that belongs to the other.
         self._history: _History = ((), None)
         if self._config.handle_sigterm:
@@ -154,7 +153,7 @@ class OdpClient:
         *,
         time: float,
         origin: tuple[str, int] | None,
-        context: _Bound | None = None,
+        context: Bound | None = None,
         hurry: bool = False,
     ) -> None:
         """
@@ -210,6 +209,14 @@ class OdpClient:
                 " in ODP under Account Settings > APIs, or run `odp-logging emulator`"
                 " and set ODP_API_KEY=test ODP_API_HOST=http://127.0.0.1:8181",
             )
+
+    def arrived(self) -> None:
+        """Look at what a handler left at `intake`: somebody may have to send it."""
+        flusher = self._flusher
+        if flusher.store.look():
+            flusher.wake(due=True)
+        elif flusher.idle:
+            flusher.wake()
 
     def failed(self, error: BaseException, origin: tuple[str, int] | None) -> None:
         """Report that capturing an event failed; the log call goes on without it."""
@@ -352,10 +359,12 @@ class OdpClient:
         first, self._destination = self._destination is None, destination
         if first:
             connect(self._flusher, self._config, destination)
+            self.intake = intake_of(self._flusher, self._config)
             return
         old, new = self._flusher, self._new_flusher(destination)
         self._history = _aged(self._history, old)
         self._flusher = new  # after it is in the history: nobody misses it
+        self.intake = intake_of(new, self._config)
         for each in (old, old.beyond):
             if each is not None:
                 each.hurry()

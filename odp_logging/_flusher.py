@@ -19,6 +19,7 @@ from ._diagnostics import Diagnostics
 from ._lock import OwnedLock
 from ._passage import Passage
 from ._reports import Reports
+from .stores._intake import Intake
 
 if TYPE_CHECKING:
     from ._delivery import Delivery
@@ -63,6 +64,7 @@ class Flusher:
         beyond: Moves on what this one's transport left in a spool.
         on_loading: Imports what making and sending events takes; called before the
             first step, where no fork can come in between.
+        intake: Where log calls leave events; says whether they have to wake us.
     """
 
     def __init__(
@@ -78,12 +80,14 @@ class Flusher:
         reports: Reports | None = None,
         beyond: Flusher | None = None,
         on_loading: Callable[[], object] = lambda: None,
+        intake: Intake | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
         self.passage = Passage(store, clock)
         self.shutdown_timeout = shutdown_timeout
         self.beyond = beyond
+        self.intake = intake or Intake()
         self._transport = transport
         self._batch_size = batch_size
         self._interval = interval
@@ -97,7 +101,6 @@ class Flusher:
 
     def _reset(self) -> None:
         self.idle = True
-        """Whether a put has to wake this flusher."""
         self.progress = Progress()
         self._pid = os.getpid()
         self._turn = OwnedLock()
@@ -117,6 +120,15 @@ class Flusher:
         self._deadline: float | None = None
         self._not_before = 0.0
         self._late: Callable[[Flusher], object] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether a put has to wake this flusher."""
+        return self.intake.idle
+
+    @idle.setter
+    def idle(self, idle: bool) -> None:
+        self.intake.idle = idle
 
     # What others ask of it.
 

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any
 
 from ._client import OdpClient, client_of, without_secrets
 from ._config import sealed
-from ._context import bound
+from ._context import Watch, bound, ours
 from ._mapping import ACTION, FIELDS, Captured, Taken, mark
 
 _OWN = ("odp_logging.", "urllib3.", "requests.")
 """Loggers whose records, tagged by a filter, would feed us on our own requests."""
 
 _CONTEXT = "_odp_bound"
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+_copy = dict.copy
+
+_MANY = 32
+_LONG = 256
+"""Values in an event, and characters in one, beyond which it is weighed at once."""
+
+_USUAL = len(logging.makeLogRecord({}).__dict__) + 3
+"""Fields of a record that names an action, identifiers and data, and nothing else."""
+
+_KNOWN = 1000
+"""Names of loggers remembered, at most: an application may make them up."""
+
+_WATCH = Watch()
 
 
 class OdpHandler(logging.Handler):
@@ -58,17 +74,96 @@ class OdpHandler(logging.Handler):
         self.client = client_of(client, settings)
         flush_level = self.client.config.flush_level
         self._flush_level = sys.maxsize if flush_level is None else flush_level
+        # Names of loggers known not to be ours; none where each record goes the long
+        # way, since a subclass has its own or since its level matters.
+        self._others: dict[str, int] = {}
+        kind = type(self)
+        plain = kind.emit is OdpHandler.emit and kind.filter is logging.Handler.filter
+        self._is_quick = plain and flush_level is None
 
     def handle(self, record: logging.LogRecord) -> Any:
         """Emit *record* if it is tagged and the filters let it pass."""
         # Here and not in emit(): the handler's lock is never taken. logging.shutdown()
         # holds it while it flushes, and the flusher's thread logs through urllib3.
+        #
+        # All of it is on the path of a request: what nearly every record needs is done
+        # in these lines, without a call; whatever is unusual goes the long way.
+        fields = record.__dict__
+        try:
+            if ACTION not in fields:
+                if type(record.msg) is str and "extra" not in fields:
+                    return False
+                return self._handle_any(record)
+            intake = self.client.intake
+            if (
+                self._others.get(record.name) != fields["process"]
+                or self.filters
+                or intake.busy
+                or len(_WATCH.watched) != _WATCH.expected
+            ):
+                return self._handle_any(record)
+            action = fields[ACTION]
+            if type(action) is not str:
+                return self._handle_any(record)
+            # What identifiers hold is looked at later: no value that could change by
+            # then can name anybody.
+            identifiers = fields.get("odp_identifiers")
+            if identifiers is not None:
+                identifiers = _copy(identifiers)
+            data = fields.get("odp_data")
+            if data is not None:
+                data = _copy(data)
+                if len(data) > _MANY:
+                    return self._handle_any(record)
+                for key, value in data.items():
+                    if type(value) is str:
+                        if len(value) > _LONG:
+                            return self._handle_any(record)
+                    elif (
+                        type(value) is not float
+                        and type(value) is not int
+                        and type(value) is not bool
+                        and value is not None
+                    ):
+                        return self._handle_any(record)
+                    if type(key) is not str:
+                        return self._handle_any(record)
+            event_type = stamp = event_id = None
+            if len(fields) > _USUAL or data is None or identifiers is None:
+                if _CONTEXT in fields:
+                    return self._handle_any(record)
+                event_type = fields.get("odp_type")
+                stamp = fields.get("odp_timestamp")
+                event_id = fields.get("odp_idempotence_id")
+                for value in (event_type, stamp, event_id):
+                    if type(value) not in _PLAIN:
+                        return self._handle_any(record)
+            path, line, created = record.pathname, record.lineno, record.created
+        except Exception:  # nothing is done yet, and nothing raised into a log call
+            return self._handle_any(record)
+        try:
+            incoming = intake.incoming
+            # fmt: off
+            incoming.append(  # in the order of `Capture`
+                (action, identifiers, event_type, data, stamp, created, event_id,
+                 ours(), path, line)
+            )
+            # fmt: on
+            if intake.idle or len(incoming) >= intake.look_at:
+                self.client.arrived()
+        except Exception as error:  # nothing is raised into a log call
+            self.client.failed(error, _origin(record))
+        return True
+
+    def _handle_any(self, record: logging.LogRecord) -> Any:
+        """Do as `handle`, for every record there is."""
         try:
             if ACTION not in record.__dict__ and not _tagged_inside(record):
                 return False
         except Exception as error:  # a key that cannot be compared, see emit
             self.client.failed(error, _origin(record))
             return False
+        _WATCH.look_again()
         passed: Any = self.filter(record)
         if passed:
             self.emit(passed if isinstance(passed, logging.LogRecord) else record)
@@ -78,7 +173,7 @@ class OdpHandler(logging.Handler):
         """Capture the event that *record* describes, if it describes one."""
         try:
             fields = _fields_of(record)
-            if fields is None or self._is_own(record):
+            if fields is None or self._is_own(record.name):
                 return
             self.client.put(
                 fields,
@@ -98,11 +193,13 @@ class OdpHandler(logging.Handler):
         # Off the wire it may be None, or anything.
         return type(level) is int and level >= self._flush_level
 
-    def _is_own(self, record: logging.LogRecord) -> bool:
+    def _is_own(self, logger: Any) -> bool:
         # requests logs through urllib3; loggers of the application may be called
         # "requests.something", and count unless they come from within our sending.
-        name = f"{record.name}." if type(record.name) is str else ""
+        name = f"{logger}." if type(logger) is str else ""
         if not name.startswith(_OWN):
+            if self._is_quick and name and len(self._others) < _KNOWN:
+                self._others[logger] = os.getpid()
             return False
         return not name.startswith("requests.") or self.client.is_sending()
 

@@ -14,7 +14,7 @@ class Loaded:
     """The functions of those modules."""
 
     def __init__(self) -> None:
-        from ._event import canonical_identifiers
+        from ._event import canonical_identifiers, load_encoder
         from ._making import build
         from ._stats import plus, shown
         from .stores._tally import counts_type
@@ -28,6 +28,7 @@ class Loaded:
         self.Http = Http
         self.Retry = Retry
         counts_type()
+        load_encoder()
 
 
 @cache

@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ._event import OWN_DATA, OdpEvent, canonical_identifiers
+from ._event import OWN_DATA, OdpEvent, canonical_identifiers, ordinary
+from ._ids import new_id
 from ._plain import Unfit, freeze_mapping, name_of
 from .exceptions import InvalidEventError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 def build(
     logged: Capture | OdpEvent,
+    event_id: str | None = None,
     *,
     default_identifiers: Mapping[str, Any],
     default_data: Mapping[str, Any],
@@ -29,13 +31,16 @@ def build(
     Defaults give way to what the context binds, that to structlog's context, and that
     to the record's own; an empty value gives way to any other.
 
+    Args:
+        event_id: An id that was drawn for it, if it names none of its own.
+
     Raises:
         InvalidEventError: ODP could not store it.
     """
     if isinstance(logged, OdpEvent):
         event = _redacted(logged, redact)
     else:
-        event = _made(logged, default_identifiers, default_data, redact)
+        event = _made(logged, event_id, default_identifiers, default_data, redact)
     if before_send is None:
         return event
     changed = before_send(event)
@@ -50,15 +55,29 @@ def build(
 
 def _made(
     logged: Capture,
+    event_id: str | None,
     default_identifiers: Mapping[str, Any],
     default_data: Mapping[str, Any],
     redact: frozenset[str],
 ) -> OdpEvent:
-    identifiers, data = logged.identifiers, logged.data
+    action, identifiers, kind, data, stamp, time, own_id, bound, _, _, _ = logged
+    if (
+        bound is stamp is own_id is None
+        and not (default_identifiers or default_data)
+        and type(action) is str
+        and type(identifiers) is dict
+        and (data is None or type(data) is dict)
+        and (kind is None or type(kind) is str)
+        and type(time) is float
+        and 0.0 <= time < 1e11
+    ):
+        event = ordinary(action, identifiers, kind, data, time, event_id or new_id())
+        if event is not None:
+            return event
     for refused in (identifiers, data):
         if isinstance(refused, InvalidEventError):
             raise refused
-    bound_identifiers, bound_data = logged.bound or ((), ())
+    bound_identifiers, bound_data = bound or ((), ())
     if default_identifiers or bound_identifiers:
         merged: dict[str, Any] = {}
         for layer in (default_identifiers, *bound_identifiers, identifiers):
@@ -72,19 +91,19 @@ def _made(
         data = whole
     made = partial(
         OdpEvent,
-        logged.action,
+        action,
         identifiers,
-        logged.type,
+        kind,
         data,
-        idempotence_id=logged.idempotence_id,
+        idempotence_id=own_id,
     )
-    if logged.timestamp is None:
-        return made(timestamp=logged.time)
-    event = made(timestamp=logged.timestamp)
+    if stamp is None:
+        return made(timestamp=time)
+    event = made(timestamp=stamp)
     if "ts" in event.data:
         return event
     # An unusable odp_timestamp: better the time of the log call than that of receipt.
-    return made(timestamp=logged.time).noting("timestamp")
+    return made(timestamp=time).noting("timestamp")
 
 
 def _redacted(event: OdpEvent, redact: frozenset[str]) -> OdpEvent:

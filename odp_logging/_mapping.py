@@ -75,15 +75,71 @@ class Capture(NamedTuple):
     time: float
     idempotence_id: Any
     bound: tuple[tuple[Any, ...], tuple[Any, ...]] | None
-    origin: tuple[str, int] | None
+    path: Any
+    line: Any
     size: int
+
+    @property
+    def origin(self) -> tuple[str, int] | None:
+        """File and line of the log call, as far as they are known."""
+        # A record off the wire may hold anything; the flusher's thread writes this.
+        known = type(self.path) is str and type(self.line) is int
+        return (self.path, self.line) if known else None
+
+
+def sized(bare: tuple[Any, ...]) -> Capture:
+    """
+    Return the capture whose fields, but for its size, a handler left as *bare*.
+
+    The handler has looked at what could change: the values of ``odp_data``.
+    """
+    action, identifiers, kind, data, stamp, time, event_id, bound, path, line = bare
+    size = _OVERHEAD + len(action)
+    if identifiers is not None:
+        for key, value in identifiers.items():
+            size += len(key) if type(key) is str else 24
+            size += len(value) + 12 if type(value) is str else 24
+    if data is not None:
+        for key, value in data.items():
+            size += len(key) + (len(value) + 12 if type(value) is str else 24)
+    if kind is not None or event_id is not None:
+        kind, event_id = _settled(kind), _settled(event_id)
+    if size > MAX_TEXT or type(time) is not float:  # a text in it may be too long
+        fields = {
+            "odp_action": action,
+            "odp_identifiers": identifiers,
+            "odp_type": kind,
+            "odp_data": data,
+            "odp_timestamp": stamp,
+            "odp_idempotence_id": event_id,
+        }
+        return capture(fields, time=time, origin=(path, line), bound=bound)
+    if bound is not None:
+        size += _weigh_bound(bound)
+    # Half the price of calling the class.
+    return tuple.__new__(
+        Capture,
+        (
+            action,
+            identifiers,
+            kind,
+            data,
+            stamp,
+            time,
+            event_id,
+            bound,
+            path,
+            line,
+            size,
+        ),
+    )
 
 
 def capture(
     fields: Mapping[str, Any],
     *,
     time: float,
-    origin: tuple[str, int] | None,
+    origin: tuple[Any, Any] | None,
     bound: tuple[tuple[Any, ...], tuple[Any, ...]] | None,
     redact: frozenset[str] = frozenset(),
 ) -> Capture:
@@ -109,16 +165,13 @@ def capture(
             for key, value in identifiers.items():
                 size += len(key) + (len(value) + 12 if type(value) is str else 24)
     if bound is not None:
-        for layers in bound:
-            for layer in layers:
-                # What we bound is shared; what structlog bound was copied for this.
-                size += weigh(layer) if type(layer) is dict else 0
+        size += _weigh_bound(bound)
     data = get("odp_data")
     if data is not None:
         data, more = _frozen(data, redact)
         size += more
     stamp = get("odp_timestamp")
-    # Half the price of calling the class.
+    path, line = origin or (None, None)
     return tuple.__new__(
         Capture,
         (
@@ -130,9 +183,17 @@ def capture(
             time if type(time) is float else _settled(time),
             _settled(get("odp_idempotence_id")),
             bound,
-            origin,
+            path,
+            line,
             size,
         ),
+    )
+
+
+def _weigh_bound(bound: tuple[tuple[Any, ...], tuple[Any, ...]]) -> int:
+    # What we bound is shared; what structlog bound was copied for this.
+    return sum(
+        [weigh(each) for layers in bound for each in layers if type(each) is dict]
     )
 
 

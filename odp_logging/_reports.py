@@ -34,6 +34,7 @@ class Reports:
     Args:
         on_delivery, on_drop: The application's callbacks.
         diagnostics: Writes the lines.
+        busy: Idents of the threads that are in a callback.
     """
 
     def __init__(
@@ -41,16 +42,18 @@ class Reports:
         diagnostics: Diagnostics,
         on_delivery: OnDelivery | None = None,
         on_drop: OnDrop | None = None,
+        busy: set[int] | None = None,
     ) -> None:
         self.diagnostics = diagnostics
         self._on_delivery = on_delivery
         self._on_drop = on_drop
+        self._busy: set[int] = set() if busy is None else busy
         self.after_fork()
 
     def after_fork(self) -> None:
         """Start afresh in a forked child."""
         self._overflow_told = 0
-        self._busy: set[int] = set()
+        self._busy.clear()
         self.diagnostics.after_fork()
 
     def is_mine(self) -> bool:

@@ -67,7 +67,7 @@ def down(size: int, **more: float) -> Delivery:
 def make(transport: Recording | None, **settings: Any) -> Flusher:
     """Return a flusher of small batches that waits long for company."""
     store = Buffer(
-        lambda logged: OdpEvent(logged.action, {"email": "a@b.example"}),
+        lambda logged, event_id=None: OdpEvent(logged.action, {"email": "a@b.example"}),
         batch_size=3,
         batch_bytes=10_000,
         max_size=100,

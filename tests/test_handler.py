@@ -620,7 +620,9 @@ def test_a_large_action_takes_no_more_than_its_share(client):
     handler = OdpHandler(max_batch_size=1)
     large = {**TAGGED, "levelno": 20, "name": "x", "odp_action": "x" * 10**6}
     handler.handle(logging.makeLogRecord(large))
-    (held,) = handler.client._flusher.store._ready
+    store = handler.client._flusher.store
+    store._sort_in()
+    (held,) = store._ready
 
     assert len(held.action) < 2000
     assert handler.client.stats.pending == 1

@@ -21,7 +21,9 @@ WHO = {"fs_user_id": "u1"}
 def say(caplog):
     """Return the line about an event that was rejected with a message of ODP's."""
     caplog.set_level(logging.WARNING)
-    store = Buffer(lambda x: x, batch_size=1, batch_bytes=1, max_size=1, max_bytes=1)
+    store = Buffer(
+        lambda x, _=None: x, batch_size=1, batch_bytes=1, max_size=1, max_bytes=1
+    )
 
     def say(event: OdpEvent, message: str) -> str:
         invalids = [{"event": 0, "message": message}]

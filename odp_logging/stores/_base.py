@@ -69,6 +69,9 @@ class Store(Protocol):
     def put(self, logged: Any) -> bool:
         """Keep what was logged; return whether enough is there for a full batch."""
 
+    def look(self) -> bool:
+        """Look at what log calls left by themselves; return as `put` does."""
+
     def try_put(self, logged: Any) -> bool | None:
         """Do as `put`; None if *logged* cannot be kept here, and was not counted."""
 

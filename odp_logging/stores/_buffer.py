@@ -11,9 +11,11 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
+from .._ids import new_ids
 from .._lock import OwnedLock
 from ..exceptions import InvalidEventError
 from ._base import Batch, Dropped, Invalid
+from ._intake import Intake
 from ._tally import Tally
 
 if TYPE_CHECKING:
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
 
 Overflow = Literal["drop_oldest", "drop_newest", "block"]
 
-_LOOK_EVERY = 64
+_LOOK_EVERY = 512
 _SMALL = 4096
+_UNSEEN = 8192
+"""Bytes that an event may have which nobody has looked at yet, at most."""
 _SHOWN = 1000
 _LISTEN = 0.05
 _NEVER = object()
@@ -40,14 +44,16 @@ class Buffer:
     """
     A `Store` in memory.
 
-    `put` appends to a deque without a lock; the books are kept by whoever gets the
-    lock without waiting: every 64 events, for a large one, when a batch may be full,
-    and at every `take`. So a log call never waits for another one, and a signal
-    handler or finaliser that logs in the middle of a log call cannot deadlock.
+    `put`, or a log call by itself, appends to the deque of `intake` without a lock; the
+    books are kept at every `take`, for a large event, and every 256 events by whoever
+    gets the lock without waiting. So a log call never waits for another one, and a
+    signal handler or finaliser that logs in the middle of one cannot deadlock.
 
     Args:
-        build: Makes the event of what was put, on the flusher's thread. It returns
-            None to leave it out, and raises InvalidEventError.
+        build: Makes the event of what was put, on the flusher's thread, with the id
+            that it is given. It returns None to leave it out, and raises
+            InvalidEventError.
+        sized: Makes what has a size of the bare tuple that a log call left here.
         show: Makes the event of what was dropped before it was built.
         batch_size, batch_bytes: When enough is there for a full batch.
         max_size, max_bytes: Bounds, in events and in bytes of their texts.
@@ -60,8 +66,9 @@ class Buffer:
 
     def __init__(
         self,
-        build: Callable[[Any], OdpEvent | None],
+        build: Callable[..., OdpEvent | None],
         *,
+        sized: Callable[[Any], Any] = lambda bare: bare,
         show: Callable[[Any], OdpEvent | None] | None = None,
         batch_size: int,
         batch_bytes: int,
@@ -71,8 +78,11 @@ class Buffer:
         block_timeout: float = 1.0,
         keep_dropped: bool = False,
         shelter: Shelter | None = None,
+        intake: Intake | None = None,
     ) -> None:
+        self.intake = intake or Intake()
         self._build = build
+        self._sized = sized
         self._show = show or build
         self._batch_size = batch_size
         self._batch_bytes = batch_bytes
@@ -91,7 +101,7 @@ class Buffer:
         """Start empty, with locks of our own: the parent's may be held for ever."""
         self._lock = OwnedLock()
         self._room = threading.Condition()
-        self._incoming: deque[Any] = deque()
+        self.intake.renew()
         self._ready: deque[Any] = deque()
         self._building: Sequence[Any] = ()
         self._held: list[_Held] = []
@@ -100,10 +110,11 @@ class Buffer:
         self._lost_bytes = 0
         self._bytes = 0
         self._unfinished = False
+        self._large = False
         self._spilling: _Spilling | None = None
         self._entered = 0
         self._tally = Tally()
-        self._look_at = self._next_look()
+        self.intake.look_at = self._next_look()
         self._over = max(_LOOK_EVERY, self._max_size // 10)
 
     # The caller's thread.
@@ -112,18 +123,24 @@ class Buffer:
         """Keep *logged*; return whether enough is there for a full batch."""
         if self._block_timeout is not None:
             return self._put_waiting(logged, self._block_timeout)
-        incoming = self._incoming
-        incoming.append(logged)
-        if len(incoming) < self._look_at and logged.size < _SMALL:
+        intake = self.intake
+        intake.incoming.append(logged)
+        if logged.size >= _SMALL:
+            self._large = True
+        elif len(intake.incoming) < intake.look_at:
             return False
-        due = None
+        return self.look()
+
+    def look(self) -> bool:
+        """Look at what came in; return whether enough is there for a full batch."""
+        incoming, due = self.intake.incoming, False
         # A second look, for what others left to us while we held the lock.
         for _ in range(2):
-            if incoming:
+            if self._large or len(incoming) >= self.intake.look_at:
                 # Who has the lock may be at the disk: the bounds hold for incoming too.
                 full = self._shelter is not None and len(incoming) > self._over
-                due = self._lock.run(self._sort_in, _TO_SPILL if full else 0.0)
-        return bool(due)
+                due = self._lock.run(self._look, _TO_SPILL if full else 0.0) or due
+        return due
 
     def try_put(self, logged: Any) -> bool | None:
         """Do as `put`, which never fails."""
@@ -136,7 +153,7 @@ class Buffer:
             last = time.monotonic() >= deadline
             placed = self._lock.run(partial(self._place, logged, last=last), -1)
             if placed is None:  # we interrupted the books on this very thread
-                self._incoming.append(logged)
+                self.intake.incoming.append(logged)
                 return False
             if placed or last:
                 return self._is_due()
@@ -148,7 +165,7 @@ class Buffer:
         self._sort_in()
         if not last and logged.size <= self._max_bytes and not self._fits(logged.size):
             return False
-        self._incoming.append(logged)
+        self.intake.incoming.append(logged)
         self._sort_in()
         return True
 
@@ -160,26 +177,51 @@ class Buffer:
 
     # Under the lock.
 
+    def _look(self) -> bool:
+        """Say that a batch is full: whoever sends it sorts it in. Or else sort in."""
+        bound = self._bound()
+        came = len(self.intake.incoming)
+        if self._unfinished or self._large or came >= bound:
+            return self._sort_in()
+        self.intake.look_at = bound
+        return len(self._ready) + came >= self._due_size
+
     def _sort_in(self) -> bool:
         """Take in what came, within the bounds; say if enough is there to be sent."""
         self._mend()
         self._unfinished = True
-        came = len(self._incoming)
+        self._large = False
+        incoming = self.intake.incoming
+        came = len(incoming)
         # One step in C: an exception of a signal handler cannot come in between.
-        self._ready.extend(islice(iter(self._incoming.popleft, _NEVER), came))
+        self._ready.extend(islice(iter(incoming.popleft, _NEVER), came))
         self._tally.accepted += came
         self._entered += came
-        sizes = [logged.size for logged in islice(reversed(self._ready), came)]
-        self._bytes += sum(sizes)
-        if sizes and max(sizes) > self._max_bytes:
+        largest = self._size_last(came)
+        if largest > self._max_bytes:
             self._drop_giants()
         while self._ready and (
             self._bytes > self._max_bytes or self._here() > self._max_size
         ):
             self._make_room()
-        self._look_at = self._next_look()
+        self.intake.look_at = self._next_look()
         self._unfinished = False
         return self._is_due()
+
+    def _size_last(self, count: int) -> int:
+        """Count the bytes of the last *count*; return those of the largest."""
+        ready, sized = self._ready, self._sized
+        largest = 0
+        for place in range(-count, 0):
+            logged = ready[place]
+            if type(logged) is tuple:
+                # In its place: cut off here, all are still there, see _mend.
+                ready[place] = logged = sized(logged)
+            size = logged.size
+            self._bytes += size
+            if size > largest:
+                largest = size
+        return largest
 
     def _is_due(self) -> bool:
         return len(self._ready) >= self._due_size or self._bytes >= self._due_bytes
@@ -253,23 +295,27 @@ class Buffer:
             if events and self._shelter.has_kept(events):
                 self._book_spilt(made, len(events))
             self._spilling = None
-        self._unfinished = False
         waiting = [*self._ready, *self._building]
-        self._bytes = sum([each.size for each in (*waiting, *self._held)])
+        self._bytes = sum([held.size for held in self._held])
+        self._bytes += sum([each.size for each in self._building])
+        self._size_last(len(self._ready))
+        self._unfinished = False
         left = self._tally.gone() + self._tally.moved
         self._tally.accepted = left + len(waiting) + len(self._held)
 
     def _next_look(self) -> int:
         """How many may come in before the books must be looked at again."""
-        look = min(
-            _LOOK_EVERY,
-            self._max_size - self._here() + 1,
-            (self._max_bytes - self._bytes) // _SMALL + 1,
-        )
+        look = self._bound()
         to_batch = self._due_size - len(self._ready)
         bytes_to_batch = self._due_bytes - self._bytes
         if to_batch > 0 and bytes_to_batch > 0:
             look = min(look, to_batch, bytes_to_batch // _SMALL + 1)
+        return max(1, look)
+
+    def _bound(self) -> int:
+        """How many may come in before they must be sorted in, for the bounds' sake."""
+        room = (self._max_bytes - self._bytes) // _UNSEEN
+        look = min(_LOOK_EVERY, self._max_size - self._here() + 1, room + 1)
         return max(1, look)
 
     def _drop(self, logged: Any, reason: str) -> None:
@@ -297,7 +343,10 @@ class Buffer:
             taking = min(room, len(self._ready))
             fresh.extend(islice(iter(self._ready.popleft, _NEVER), taking))
             number = self._entered - len(self._ready) - len(fresh)
-        built = [self._try(logged, number + n) for n, logged in enumerate(fresh, 1)]
+        built = [
+            self._try(logged, number + n, event_id)
+            for n, (logged, event_id) in enumerate(zip(fresh, new_ids(len(fresh))), 1)
+        ]
         with self._lock.section():
             if self._building is not fresh:
                 return Batch(())  # given up, or forked away, meanwhile
@@ -308,10 +357,12 @@ class Buffer:
             self._current = Batch(events, invalid, cut=len(events) < len(self._held))
             return self._current
 
-    def _try(self, logged: Any, number: int) -> _Held | Invalid | None:
+    def _try(
+        self, logged: Any, number: int, event_id: str | None = None
+    ) -> _Held | Invalid | None:
         """Return the event of *logged*, or why there is none; None if left out."""
         try:
-            event = self._build(logged)
+            event = self._build(logged, event_id)
         except KeyboardInterrupt:
             raise
         except InvalidEventError as error:
@@ -333,7 +384,7 @@ class Buffer:
                 continue
             self._bytes -= logged.size
             self._book_unmade(logged, made)
-        self._look_at = self._next_look()
+        self.intake.look_at = self._next_look()
 
     def _first_held(self) -> list[OdpEvent]:
         events: list[OdpEvent] = []
@@ -353,7 +404,7 @@ class Buffer:
             if batch is not self._current:
                 return  # given up meanwhile, and counted then
             self._settle(self._held[: len(batch.events)], delivery)
-            self._look_at = self._next_look()
+            self.intake.look_at = self._next_look()
         self._tell_waiting()
 
     def _settle(self, settled: Sequence[_Held], delivery: Delivery) -> None:
@@ -406,7 +457,7 @@ class Buffer:
             self._held, self._building, self._current = [], (), None
             self._ready.clear()
             self._bytes = 0
-            self._look_at = self._next_look()
+            self.intake.look_at = self._next_look()
         self._tell_waiting()
         return count
 
@@ -441,7 +492,7 @@ class Buffer:
         """Whether three quarters of the room are taken, and the shelter has some."""
         if self._shelter is None or not self._shelter.is_able():
             return False
-        full = self._here() + len(self._incoming) >= self._max_size * _PRESSED
+        full = self._here() + len(self.intake.incoming) >= self._max_size * _PRESSED
         return full or self._bytes >= self._max_bytes * _PRESSED
 
     def dropped(self) -> Sequence[Dropped]:
@@ -471,7 +522,7 @@ class Buffer:
     def entered(self) -> int:
         """Return the number of the newest event here, counted from 1."""
         if self._lock.mine():
-            return self._entered + len(self._incoming)
+            return self._entered + len(self.intake.incoming)
         with self._lock.section():
             self._sort_in()
             return self._entered
@@ -522,7 +573,7 @@ class Buffer:
         return self._tally.overflowed()
 
     def _counts(self, correction: int = 0) -> Counts:
-        incoming = len(self._incoming)
+        incoming = len(self.intake.incoming)
         return self._tally.counts(
             pending=incoming + self._here(),
             spooled=0,

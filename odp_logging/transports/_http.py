@@ -28,6 +28,8 @@ from ._wire import Wire
 if TYPE_CHECKING:
     import requests
 
+    from ._session import Line
+
 PATH = "/v3/events"
 
 _HEADERS = {
@@ -65,7 +67,7 @@ class Http:
         self._timeout = timeout
         self._direct = direct
         self._wire = Wire()
-        self._session: requests.Session | None = None
+        self._line: Line | None = None
 
     def send(self, batch: Batch, *, deadline: float | None = None) -> Delivery:
         """Send *batch* once; a connection that went stale is replaced, once."""
@@ -88,28 +90,29 @@ class Http:
 
     def prepare(self) -> None:
         """Import `requests`, which takes longer than a log call may."""
-        self._ready()
+        try:
+            self._ready()
+        except Exception:  # a bad host or proxy: the request will say so
+            pass
 
     def close(self) -> None:
         """Close the connection; a later `send` opens a new one."""
-        if self._session is not None:
-            self._session.close()
-        self._session = None
+        if self._line is not None:
+            self._line.close()
+        self._line = None
 
     def after_fork(self) -> None:
         """Forget the parent's connection without a word on it."""
-        if self._session is not None:
-            from ._session import forget_in_child
+        if self._line is not None:
+            self._line.forget_in_child()
+        self._line = None
 
-            forget_in_child(self._session)
-        self._session = None
+    def _ready(self) -> Line:
+        if self._line is None:
+            from ._session import Line
 
-    def _ready(self) -> requests.Session:
-        if self._session is None:
-            from ._session import open_session
-
-            self._session = open_session(self._wire, direct=self._direct)
-        return self._session
+            self._line = Line(self._url, _HEADERS, self._wire, direct=self._direct)
+        return self._line
 
     def _post(
         self, body: bytes, size: int, deadline: float | None
@@ -118,14 +121,8 @@ class Http:
         seconds = self._seconds(deadline)
         self._wire.begin(seconds)
         try:
-            response = self._ready().post(
-                self._url,
-                data=body,
-                headers={**_HEADERS, "x-api-key": self._api_key.reveal()},
-                timeout=seconds,
-                allow_redirects=False,
-                stream=True,
-            )
+            line = self._ready()
+            response = line.post(body, self._api_key.reveal(), timeout=seconds)
         except Exception as error:  # the flusher must survive what a library raises
             self.close()
             return self._unanswered(error, size)

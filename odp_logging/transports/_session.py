@@ -12,12 +12,14 @@ import io
 import queue
 import socket
 from collections import deque
+from collections.abc import Mapping
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import check_header_validity
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
@@ -29,25 +31,75 @@ _inherited: list[Any] = []
 """The parent's connections, which a forked child must not even let go of."""
 
 
-def open_session(wire: Wire, *, direct: bool = False) -> requests.Session:
+class Line:
     """
-    Return a session that keeps one connection and keeps nothing else.
+    A session that posts to one address, keeps one connection, and nothing else.
 
-    It retries nothing, follows nothing, and reads neither cookies nor .netrc.
+    It retries nothing, follows nothing, and reads neither cookies nor .netrc. What is
+    the same for all requests is made once: it costs more than all else in one.
 
     Args:
+        url: Where to post.
+        headers: Those of each request.
         wire: Bounds each request, and is told how far it came.
         direct: Whether to leave out proxies from the environment.
     """
-    session = _Session()
-    session.trust_env = not direct
-    # A set `auth` keeps requests from adding an Authorization header out of ~/.netrc.
-    session.auth = _as_it_is
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = _Adapter(wire)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
+
+    def __init__(
+        self, url: str, headers: Mapping[str, str], wire: Wire, *, direct: bool = False
+    ) -> None:
+        self._session = session = _Session()
+        session.trust_env = not direct
+        # A set `auth` keeps requests from adding an Authorization header out of
+        # ~/.netrc.
+        session.auth = _as_it_is
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        adapter = _Adapter(wire)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        blank = requests.Request("POST", url, headers=headers)
+        self._request = session.prepare_request(blank)
+        self._settings = session.merge_environment_settings(url, {}, True, None, None)
+
+    def post(self, body: bytes, key: str, *, timeout: float) -> requests.Response:
+        """
+        Post *body*; the answer's body is not read yet.
+
+        Raises:
+            requests.RequestException: No answer came, or the request cannot be made.
+        """
+        request = self._request
+        check_header_validity(("x-api-key", key))
+        try:
+            request.body = body
+            request.headers["Content-Length"] = str(len(body))
+            request.headers["x-api-key"] = key
+            return self._session.send(
+                request, timeout=timeout, allow_redirects=False, **self._settings
+            )
+        finally:
+            request.body = None
+            request.headers.pop("x-api-key", None)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+    def forget_in_child(self) -> None:
+        """
+        Make what a fork has copied harmless; the parent's connection stays open.
+
+        urllib3 closes what is in each pool at the end of the process.
+        """
+        for adapter in self._session.adapters.values():
+            if not isinstance(adapter, HTTPAdapter):
+                continue
+            managers = [adapter.poolmanager, *adapter.proxy_manager.values()]
+            for manager in managers:
+                for pool in list(getattr(manager.pools, "_container", {}).values()):
+                    if pool.pool is not None:
+                        _inherited.extend(filter(None, pool.pool.queue))
+                        pool.pool.queue.clear()
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -59,23 +111,6 @@ class _Session(requests.Session):
         # Even with allow_redirects=False, requests reads, and unpacks, all of the
         # answer to prepare a request to that target.
         return None
-
-
-def forget_in_child(session: requests.Session) -> None:
-    """
-    Make a session that a fork has copied harmless; the parent's connection stays open.
-
-    urllib3 closes what is in each pool at the end of the process.
-    """
-    for adapter in session.adapters.values():
-        if not isinstance(adapter, HTTPAdapter):
-            continue
-        managers = [adapter.poolmanager, *adapter.proxy_manager.values()]
-        for manager in managers:
-            for pool in list(getattr(manager.pools, "_container", {}).values()):
-                if pool.pool is not None:
-                    _inherited.extend(filter(None, pool.pool.queue))
-                    pool.pool.queue.clear()
 
 
 class _Adapter(HTTPAdapter):
@@ -107,33 +142,48 @@ class _Http(HTTPConnection):
     def __init__(self, *args: Any, wire: Wire, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._wire = wire
+        self._collected: list[Any] | None = None
         self.response_class = partial(_Response, wire)  # type: ignore[assignment]
 
     def _new_conn(self) -> socket.socket:
         self._wire.connected = True
         self.timeout = self._wire.left()
         sock: socket.socket = super()._new_conn()
-        sock.settimeout(self._wire.left())  # for a TLS handshake
+        self._wire.keep_time(sock)  # for a TLS handshake
         return sock
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         self._wire.began = True
-        super().request(*args, **kwargs)
+        # Headers and body go out together: one call to the system less, and no peer
+        # waits for the second half before it acknowledges the first.
+        collected: list[Any] = []
+        self._collected = collected
+        try:
+            super().request(*args, **kwargs)
+        finally:
+            self._collected = None
+        self._transmit(b"".join(collected))
         self._wire.sent = True
 
     def send(self, data: Any) -> None:
+        if self._collected is None:
+            self._transmit(data)  # a tunnel is asked for
+        else:
+            self._collected.append(data)
+
+    def _transmit(self, data: Any) -> None:
         if self.sock is not None:
-            self.sock.settimeout(self._wire.left())
+            self._wire.keep_time(self.sock)
         super().send(data)
 
 
 class _Https(_Http, HTTPSConnection):
-    def send(self, data: Any) -> None:
+    def _transmit(self, data: Any) -> None:
         # One time-out holds for all of a plain socket's sendall, but only for each
         # record of a TLS socket's.
         view = memoryview(data)
         for start in range(0, len(view), _TLS_RECORD):
-            super().send(view[start : start + _TLS_RECORD])
+            super()._transmit(view[start : start + _TLS_RECORD])
 
 
 class _Shelf:
@@ -206,7 +256,7 @@ class _PunctualSocket(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         if self._wire.is_late():
             raise TimeoutError("the answer took too long")
-        self._sock.settimeout(self._wire.left())
+        self._wire.keep_time(self._sock)
         count = self._file.readinto(buffer)
         self._wire.heard = self._wire.heard or bool(count)
         return count

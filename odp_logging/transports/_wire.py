@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
 
 _LEAST = 0.001
+_SLACK = 0.01
 
 
 class Wire:
@@ -34,6 +39,13 @@ class Wire:
     def left(self) -> float:
         """Return the seconds left, for a socket: never 0, which would not wait."""
         return max(_LEAST, self._due - time.monotonic())
+
+    def keep_time(self, sock: socket.socket) -> None:
+        """Have *sock* wait no longer than is left, give or take 10 ms."""
+        left, set_to = self.left(), sock.gettimeout()
+        # Each setting is a call to the system, which would cost more than it is for.
+        if set_to is None or abs(set_to - left) > min(_SLACK, left / 2):
+            sock.settimeout(left)
 
     def is_late(self) -> bool:
         """Whether the time is up."""

@@ -35,8 +35,8 @@ def view() -> None:
     LOGGER.info("viewed %s", "shirt", extra={"request": 17})
 
 
-def on_root(handler: logging.Handler) -> None:
-    """Have *handler* alone on the root logger, at INFO."""
+def on_root(*handlers: logging.Handler) -> None:
+    """Have *handlers* and no others on the root logger, at INFO."""
     root = logging.getLogger()
     root.setLevel(logging.INFO)
-    root.handlers[:] = [handler]
+    root.handlers[:] = handlers

@@ -23,8 +23,14 @@ from typing import Any
 from urllib.request import urlopen
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
-_ANSWER = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-_TAKEN = _ANSWER % (b"202 Accepted", 43, b'{"title":"Accepted","status":202,"a":"b" }\n')
+_ANSWER = (
+    b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+)
+_TAKEN = _ANSWER % (
+    b"202 Accepted",
+    43,
+    b'{"title":"Accepted","status":202,"a":"b" }\n',
+)
 _BUSY = _ANSWER % (b"503 Service Unavailable", 2, b"{}")
 
 

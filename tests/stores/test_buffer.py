@@ -20,7 +20,7 @@ from .contract import StoreContract, balanced, event, numbers
 def make(**changes: Any) -> Buffer:
     """Return a buffer of ten to the batch, with what a test changes."""
     settings: dict[str, Any] = {
-        "build": lambda logged: logged,
+        "build": lambda logged, event_id=None: logged,
         "batch_size": 10,
         "batch_bytes": 1_000_000,
         "max_size": 1000,
@@ -220,7 +220,7 @@ def test_dropped_events_are_shown_to_those_who_ask():
 def test_what_cannot_be_built_is_rejected_alone():
     """A logged event that makes no OdpEvent is rejected; its company is not harmed."""
 
-    def build(logged: OdpEvent) -> OdpEvent:
+    def build(logged: OdpEvent, event_id: object = None) -> OdpEvent:
         if logged.data["n"] == 1:
             raise InvalidEventError("no identifiers", reason="no_identifiers")
         if logged.data["n"] == 2:
@@ -243,7 +243,7 @@ def test_what_cannot_be_built_is_rejected_alone():
 
 def test_what_is_left_out_on_purpose_is_counted_as_dropped():
     """An event for which build returns None is dropped for that reason."""
-    store = make(build=lambda logged: logged if logged.data["n"] else None)
+    store = make(build=lambda logged, event_id: logged if logged.data["n"] else None)
     for number in range(2):
         store.put(event(number))
 
@@ -360,7 +360,7 @@ def test_an_interrupted_take_loses_nothing():
     """What a take had in hand when a signal handler raised is taken again."""
     interrupt = [True]
 
-    def build(logged: OdpEvent) -> OdpEvent:
+    def build(logged: OdpEvent, event_id: object = None) -> OdpEvent:
         if logged.data["n"] == 3 and interrupt.pop():
             interrupt.append(False)
             raise KeyboardInterrupt
@@ -415,7 +415,7 @@ def test_whoever_interrupts_the_books_reads_them_balanced():
     Mended in the middle, what came in was once counted twice for ever.
     """
 
-    def build(logged: OdpEvent) -> OdpEvent | None:
+    def build(logged: OdpEvent, event_id: object = None) -> OdpEvent | None:
         if logged.data["n"] == 2:
             raise InvalidEventError("no", reason="no")
         return None if logged.data["n"] == 3 else logged

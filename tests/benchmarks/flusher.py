@@ -1,0 +1,99 @@
+"""Where the flusher's time goes: CPU per event for each of its steps, in turn.
+
+The steps are those of `Flusher.step`, made here by hand on one thread, so that nobody
+competes for the interpreter: what is measured is work, not waiting.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+from odp_logging import OdpHandler, _event
+
+from .figures import Figure
+from .programs import run
+from .shop import on_root, purchase
+from .sink import running
+
+ROUNDS = 60
+BATCHES = (100, 500)
+
+
+def measure() -> list[Figure]:
+    """Return the figures of outcome 4."""
+    figures: list[Figure] = []
+    for batch in BATCHES:
+        found = run("flusher", batch)
+        whole = sum(
+            found[step] for step in ("size", "build", "encode", "send", "settle")
+        )
+        figures += [
+            Figure(4, f"the flusher's CPU per event, batch {batch}", whole, "µs")
+        ] + [
+            Figure(4, f"- {what}", found[step], "µs", whole, "all of it")
+            for step, what in (
+                ("size", "sorting in: sizes and bounds"),
+                ("build", "building: checks, an id, the event"),
+                ("encode", "encoding: the event to JSON"),
+                ("send", "sending: one request with `requests`"),
+                ("settle", "settling: what became of each"),
+            )
+        ]
+    fast = run("flusher", 100, "fast")
+    figures.append(
+        Figure(
+            4, "- encoding with `fast`", fast["encode"], "µs", found["encode"], "json"
+        )
+    )
+    return figures
+
+
+def main(batch: int, fast: bool) -> None:
+    """Measure batches of that size and print microseconds per event."""
+    if fast:
+        _event.load_encoder()
+    with running() as sink:
+        handler = OdpHandler(
+            api_key="key", api_host=sink.host, max_batch_size=batch, background=False
+        )
+        on_root(handler)
+        flusher: Any = handler.client._flusher
+        flusher._transport.prepare()
+        flusher._send_here = lambda: None  # steps are made below
+        took: dict[str, list[float]] = {}
+        for _ in range(ROUNDS):
+            _round(flusher, batch, took)
+        assert sink.counts()["events"] == ROUNDS * batch
+    found = {step: median(each) for step, each in took.items()}
+    found["build"] -= found["encode"]
+    print(json.dumps(found))
+
+
+def _round(flusher: Any, batch: int, took: dict[str, list[float]]) -> None:
+    store, transport = flusher.store, flusher._transport
+
+    def timed(step: str, work: Callable[[], Any]) -> Any:
+        began = time.thread_time()
+        result = work()
+        took.setdefault(step, []).append((time.thread_time() - began) / batch * 1e6)
+        return result
+
+    for _ in range(batch):
+        purchase()
+    with store._lock.section():
+        timed("size", store._sort_in)
+    taken = timed("build", store.take)
+    bodies = [event.to_dict() for event in taken.events]
+    timed("encode", lambda: [_event._encoded(body) for body in bodies])
+    delivery = timed("send", lambda: transport.send(taken))
+    timed("settle", lambda: store.settle(taken, delivery))
+
+
+if __name__ == "__main__":
+    import sys
+
+    main(int(sys.argv[1]), "fast" in sys.argv)
