@@ -271,7 +271,7 @@ class Flusher:
             # Finalisers may still be shown what is dropped, and ask for stats.
             wanted = self.reports.shows_drops() or not self.is_empty()
             if wanted and not sys.is_finalizing():
-                self.load()
+                self.load(0.0)
         elif self._background and not (mine or self._has_thread() or self.is_empty()):
             # Put meanwhile, when no thread was to be started.
             self._rouse()
@@ -285,8 +285,8 @@ class Flusher:
             if self._transport is None or not self.store.has_more():
                 return
             delivery = self.step(deadline)
-            failing = bool(delivery.pending)
-            idle = 0 if delivery.size else idle + 1
+            failing = delivery is not None and bool(delivery.pending)
+            idle = 0 if delivery is not None and delivery.size else idle + 1
 
     def give_up(self, reason: str) -> int:
         """Drop what is left, and tell those who want to know; return how many."""
@@ -308,19 +308,30 @@ class Flusher:
         self._late = drain
         self.idle = True
 
-    def load(self) -> None:
+    def load(self, wait: float = -1.0) -> bool:
         """
         Import what making and sending events takes, once.
 
         Not before there are any: it takes longer than all else that a configured
         handler needs, and a log call does not wait for it. And all of it at once:
         nothing can be imported any more when the interpreter is taken apart.
+
+        Args:
+            wait: Seconds to wait for another thread that does; -1 for as long as it
+                takes. A signal handler that came within an import has to be short:
+                that thread may wait for it.
+
+        Returns:
+            Whether all of it is there.
         """
         if not self._loaded:
-            with self._loading.section():
-                self._on_loading()
-                _nothing()
-                self._loaded = True
+            self._loading.run(self._load, wait)
+        return self._loaded
+
+    def _load(self) -> None:
+        self._on_loading()
+        _nothing()
+        self._loaded = True
 
     def before_fork(self, deadline: float) -> None:
         """
@@ -450,10 +461,11 @@ class Flusher:
         hurries = self._hurries
         passed = self.store.passed()
         delivery = self.step()
-        if delivery.pending:
+        size = 0 if delivery is None else delivery.size
+        if delivery is not None and delivery.pending:
             self._again = True
             self._pause(delivery, hurries)
-        elif not (delivery.size or self.is_empty() or self.store.passed() > passed):
+        elif not (size or self.is_empty() or self.store.passed() > passed):
             self._wait(_LONGEST_PAUSE)  # what is here cannot be read now
         return True
 
@@ -504,26 +516,28 @@ class Flusher:
 
     # One step, on whichever thread has the turn.
 
-    def step(self, deadline: float | None = None) -> Delivery:
+    def step(self, deadline: float | None = None) -> Delivery | None:
         """
         Take one batch, send it and settle it; return what became of it.
+
+        None if it was not our turn in time.
 
         Args:
             deadline: Moment until which to wait for the turn, and for the answer.
         """
-        self.load()
         wait = -1.0 if deadline is None else max(0.0, deadline - self._clock())
         try:
             moved = self._turn.run(partial(self._move, deadline), wait)
             if moved is None:
-                return _nothing()
+                return None
             self.reports.tell(*moved, self.store)
             return moved[1]
         finally:
             self.passage.end()
 
     def _move(self, deadline: float | None) -> tuple[Batch, Delivery] | None:
-        if self._transport is None:
+        wait = -1.0 if deadline is None else max(0.0, deadline - self._clock())
+        if self._transport is None or not self.load(wait):
             return None
         # Until it is reported, nobody who waits is told that it has left.
         self.passage.begin()
@@ -560,6 +574,8 @@ class Flusher:
         if self._clock() < self._not_before:
             return
         delivery = self.step()
+        if delivery is None:
+            return
         pause = max(delivery.backoff, delivery.retry_after)
         self._not_before = self._clock() + pause
 
@@ -572,13 +588,13 @@ class Flusher:
                 return
             hurries = self._hurries
             delivery = self.step(deadline)
-            if delivery.pending:
+            if delivery is not None and delivery.pending:
                 hurried = self._hurries != hurries
                 backoff = _HURRIED_BACKOFF if hurried else delivery.backoff
                 backoff = min(backoff, delivery.backoff, _DRAIN_BACKOFF)
                 pause = max(backoff, delivery.retry_after)
                 self._wait(min(pause, deadline - self._clock()))
-            elif not delivery.size:
+            elif delivery is None or not delivery.size:
                 # Another thread still reports what it sent.
                 soon = min(deadline, self._clock() + _DRAIN_BACKOFF)
                 self.passage.wait(target, soon, going_on=lambda: True)
