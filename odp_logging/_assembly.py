@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import _lifecycle
-from ._config import Config, Destination
 from ._diagnostics import Diagnostics
-from ._event import OdpEvent
 from ._flusher import Flusher
-from ._mapping import Builder, sized
+from ._loading import loaded
+from ._mapping import sized
 from ._reports import Reports
 from .exceptions import ConfigurationError
-from .stores._base import Shelter, Store
-from .stores._buffer import Buffer, Overflow
+from .stores._buffer import Buffer
 from .stores._intake import SHUT, Intake
-from .transports._base import Transport
-from .transports._fallback import Fallback
-from .transports._http import Http
-from .transports._retry import Retry
+from .transports._late import Late
 
 if TYPE_CHECKING:
+    from ._config import Config, Destination
+    from ._event import OdpEvent
+    from .stores._base import Shelter, Store
+    from .stores._buffer import Overflow
     from .stores._spool import Spool
+    from .transports._base import Transport
+
+    _BeforeSend = Callable[[OdpEvent], OdpEvent | None]
 
 
 def new_flusher(
@@ -52,14 +55,16 @@ def new_flusher(
 
 def connect(flusher: Flusher, config: Config, destination: Destination) -> None:
     """Have *flusher*, which had no destination, send to *destination*."""
-    http = _retried_http(config, destination)
+    http = _late_http(config, destination)
     beyond = flusher.beyond
     if beyond is None:
         flusher.connect(http)
         return
+    from .transports._fallback import Fallback
+
     spool: Any = beyond.store
     spool.belong_to(destination.account)
-    beyond.connect(_retried_http(config, destination))
+    beyond.connect(_late_http(config, destination))
     flusher.connect(
         Fallback(http, spool, is_pressed=flusher.store.is_pressed, on_kept=beyond.wake)
     )
@@ -92,6 +97,7 @@ def _flusher(
         shutdown_timeout=config.shutdown_timeout,
         on_entering=_enter,
         reports=reports,
+        on_loading=loaded,
         intake=intake,
     )
 
@@ -108,9 +114,9 @@ def _new_buffer(
     config: Config, shelter: Shelter | None, reports: Reports, intake: Intake
 ) -> Buffer:
     return Buffer(
-        _builder(config, _guarded(config, reports)),
+        _LateBuilder(config, _guarded(config, reports)),
         sized=sized,
-        show=_builder(config),
+        show=_LateBuilder(config),
         batch_size=config.max_batch_size,
         batch_bytes=config.max_batch_bytes,
         max_size=config.max_queue_size,
@@ -143,7 +149,7 @@ def _new_spool(
     return Spool(
         config.spool,
         account=destination.account if destination else UNKNOWN,
-        build=_builder(config, _guarded(config, reports)),
+        build=_LateBuilder(config, _guarded(config, reports)),
         batch_size=config.max_batch_size,
         batch_bytes=config.max_batch_bytes,
         max_bytes=config.spool_max_bytes,
@@ -152,9 +158,7 @@ def _new_spool(
     )
 
 
-def _guarded(
-    config: Config, reports: Reports
-) -> Callable[[OdpEvent], OdpEvent | None] | None:
+def _guarded(config: Config, reports: Reports) -> _BeforeSend | None:
     """Return before_send for any thread: what it logs must not recur."""
     before_send = config.before_send
     if before_send is None:
@@ -167,23 +171,37 @@ def _guarded(
     return guarded
 
 
-def _builder(
-    config: Config, before_send: Callable[[OdpEvent], OdpEvent | None] | None = None
-) -> Builder:
-    return Builder(
-        config.default_identifiers, config.default_data, config.redact, before_send
-    )
+class _LateBuilder:
+    """Makes events of what was logged; what that takes is imported for the first."""
+
+    def __init__(self, config: Config, before_send: _BeforeSend | None = None) -> None:
+        self._settings: dict[str, Any] = {
+            "default_identifiers": config.default_identifiers,
+            "default_data": config.default_data,
+            "redact": config.redact,
+            "before_send": before_send,
+        }
+        self._build: Callable[..., OdpEvent | None] | None = None
+
+    def __call__(self, logged: Any, event_id: str | None = None) -> OdpEvent | None:
+        if self._build is None:
+            self._build = loaded().Builder(**self._settings)
+        return self._build(logged, event_id)
 
 
 def _without_waiting(overflow: Overflow) -> Overflow:
     return "drop_newest" if overflow == "block" else overflow
 
 
+def _late_http(config: Config, destination: Destination) -> Transport:
+    return Late(partial(_retried_http, config, destination))
+
+
 def _retried_http(config: Config, destination: Destination) -> Transport:
-    http = Http(
+    http = loaded().Http(
         destination.api_host,
         destination.api_key,
         timeout=config.timeout,
         direct=destination.is_loopback,
     )
-    return Retry(http, max_delay=config.max_retry_delay)
+    return loaded().Retry(http, max_delay=config.max_retry_delay)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from ._event import VERSION
+from ._version import VERSION
 
 MOST_EVENTS = 100_000
 """Events of one demo: they all must fit into the buffer while the emulator fails."""

@@ -7,8 +7,7 @@ import sys
 import time as _time
 import weakref
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from . import _lifecycle
@@ -16,18 +15,23 @@ from ._assembly import connect, intake_of, new_flusher
 from ._config import Config, Destination, load, sealed
 from ._context import Bound, bound
 from ._diagnostics import Diagnostics
-from ._event import DEFAULT_TYPE, OdpEvent, canonical_identifiers
 from ._flusher import Flusher
+from ._loading import loaded
 from ._mapping import capture
 from ._plain import name_of
-from ._stats import Stats, plus
 from .exceptions import ConfigurationError, InvalidEventError
 
 if TYPE_CHECKING:
     import asyncio
 
+    from ._event import OdpEvent
+    from ._stats import Stats
+
 _REMEMBERED = 16
 """Earlier destinations whose flushers are kept."""
+
+_History = tuple[tuple[Flusher, ...], "Stats | None"]
+"""Earlier flushers, and the counts of those that are not even held any more."""
 
 
 class OdpClient:
@@ -61,7 +65,7 @@ class OdpClient:
         self._flusher = self._new_flusher(self._destination)
         self.intake = intake_of(self._flusher, self._config)
         # One value: who reads it gets the one that belongs to the other.
-        self._history: tuple[tuple[Flusher, ...], Stats] = ((), Stats())
+        self._history: _History = ((), None)
         if self._config.handle_sigterm:
             _lifecycle.handle_sigterm()
 
@@ -71,7 +75,7 @@ class OdpClient:
         self,
         action: str,
         identifiers: Mapping[str, Any],
-        type: str | None = DEFAULT_TYPE,
+        type: str | None = "fullstack",
         data: Mapping[str, Any] | None = None,
     ) -> None:
         """
@@ -108,6 +112,8 @@ class OdpClient:
             return
         named: dict[str, str] = {}
         context = bound() or ((), ())
+        self._flusher.load()
+        canonical_identifiers = loaded().canonical_identifiers
         try:
             for layer in (self._config.default_identifiers, *context[0], identifiers):
                 named.update(canonical_identifiers(layer))
@@ -129,7 +135,9 @@ class OdpClient:
 
     def send(self, event: OdpEvent) -> None:
         """Send *event*; what is no `OdpEvent` is rejected and counted."""
-        if not issubclass(type(event), OdpEvent):  # isinstance would ask the object
+        if not issubclass(
+            type(event), _event_type()
+        ):  # isinstance would ask the object
             self._refuse(
                 "no_event",
                 f"send takes an OdpEvent, not {name_of(event)}; use"
@@ -336,7 +344,7 @@ class OdpClient:
         del given
         found = load(changed, warn=self._diagnostics.warn, ask_environment=False)
         if found.api_key is None and self._destination is not None:
-            found = replace(found, api_key=self._destination.api_key)
+            found = found.replaced(api_key=self._destination.api_key)
         if found.api_key is None:
             raise ConfigurationError(
                 "configure() found no key; pass api_key= or a datafile with an odp"
@@ -344,7 +352,7 @@ class OdpClient:
             )
         # A new key does not move to another host by itself: one that was named stays.
         self._api_host = found.api_host or self._api_host
-        destination = replace(found, api_host=self._api_host).destination()
+        destination = found.replaced(api_host=self._api_host).destination()
         assert destination is not None
         if destination == self._destination:
             return
@@ -371,12 +379,11 @@ class OdpClient:
     def stats(self) -> Stats:
         """What became of every event so far."""
         current = self._flusher
+        current.load()
         earlier, total = self._history
         for flusher in dict.fromkeys((*earlier, current)):
-            total = plus(total, flusher)
-        # What is on its way from memory to disk is in both for a moment.
-        pending = total.pending + total.moved
-        return replace(total, pending=pending, moved=0, state=self._state())
+            total = loaded().plus(total, flusher)
+        return loaded().shown(total, state=self._state())
 
     def _state(self) -> str:
         if not self._enabled:
@@ -423,7 +430,7 @@ class OdpClient:
     def _after_silent_fork(self) -> None:
         # Also where os.register_at_fork was not called: a fork made in C, as uWSGI's.
         self._pid = os.getpid()
-        self._history = (self._history[0], Stats())
+        self._history = (self._history[0], None)
         for flusher in self._flushers():
             flusher.after_fork_once()
 
@@ -434,16 +441,21 @@ def _release(reference: weakref.ref[Flusher]) -> None:
         flusher.release()
 
 
-def _aged(
-    history: tuple[tuple[Flusher, ...], Stats], flusher: Flusher
-) -> tuple[tuple[Flusher, ...], Stats]:
+def _aged(history: _History, flusher: Flusher) -> _History:
     """Return *history* with one more, of the oldest that are done only the counts."""
     earlier, past = history
     # Not of all: who waits for room may still put into one that was done.
     for done in [each for each in earlier[:-_REMEMBERED] if each.is_done()]:
-        past = plus(past, done)
+        past = loaded().plus(past, done)
         earlier = tuple(each for each in earlier if each is not done)
     return (*earlier, flusher), past
+
+
+@cache
+def _event_type() -> type[OdpEvent]:
+    from ._event import OdpEvent  # loaded, where one is sent
+
+    return OdpEvent
 
 
 class _Waiting:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from . import _readers as readers
-from ._datafile import read_datafile
-from ._event import OdpEvent
 from ._secret import Secret
 from .exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ._event import OdpEvent
 
 MAX_BATCH = 500
 """Events ODP takes in one request (ODP developer docs, "Batch requests")."""
@@ -58,8 +56,7 @@ def _wrapped(name: str, value: object) -> object:
     return Secret(readers.plain_copy(value))
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(NamedTuple):
     """Where events go, and with which key."""
 
     api_key: Secret
@@ -68,23 +65,51 @@ class Destination:
     @property
     def account(self) -> str:
         """Tells destinations apart in file names, without naming the key."""
+        import hashlib  # 2 ms, for those who have a spool
+
         both = f"{self.api_host}\0{self.api_key.reveal()}"
         return hashlib.sha256(both.encode()).hexdigest()[:10]
 
     @property
     def is_loopback(self) -> bool:
         """Whether the host is this machine."""
+        if self.api_host in _HOSTS.values():
+            return False  # without loading what takes a URL apart
+        from urllib.parse import urlsplit
+
         return readers.is_loopback(urlsplit(self.api_host).hostname or "")
 
 
+class _Setting:
+    """One setting of a `Config`: its default, and what reads a value for it."""
+
+    __slots__ = ("default", "name", "read")
+
+    def __init__(self, default: Any, read: Callable[[object], Any]) -> None:
+        self.default = default
+        self.read = read
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, config: Config | None, owner: type) -> Any:
+        return self if config is None else config._given.get(self.name, self.default)
+
+
 def _setting(default: Any, read: Callable[[object], Any]) -> Any:
-    # A factory, for Python 3.10 and 3.11 take a mappingproxy for a mutable default.
-    return field(default_factory=lambda: default, metadata={"read": read})
+    return _Setting(default, read)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Every setting of a client; README has the table of what each means."""
+    """
+    Every setting of a client; README has the table of what each means.
+
+    No dataclass, as our other values are: `dataclasses` loads `inspect`, and takes a
+    third of the time in which a handler is to be imported and configured.
+    """
+
+    __slots__ = ("_given",)
+    _given: Mapping[str, Any]
 
     api_key: Secret | None = _setting(None, readers.key)
     api_host: str | None = _setting(None, readers.host)
@@ -119,14 +144,48 @@ class Config:
     background: bool = _setting(True, readers.yes_or_no)
     enabled: bool = _setting(True, readers.yes_or_no)
 
+    def __init__(self, **given: Any) -> None:
+        if unknown := given.keys() - SETTINGS.keys():
+            raise TypeError(f"no settings: {', '.join(sorted(unknown))}")
+        object.__setattr__(self, "_given", given)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name!r} cannot be set: a Config never changes")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{name!r} cannot be deleted: a Config never changes")
+
+    def replaced(self, **changes: Any) -> Config:
+        """Return the same settings but for *changes*."""
+        return Config(**{**self._given, **changes})
+
     def destination(self) -> Destination | None:
         """Return where events go; None as long as there is no key."""
         if self.api_key is None:
             return None
         return Destination(self.api_key, self.api_host or host_of(self.api_key))
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Config) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash((self.api_key, self.api_host))
+
+    def _values(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in SETTINGS}
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={value!r}" for name, value in self._values().items()]
+        return f"Config({', '.join(shown)})"
+
     def __reduce__(self) -> Any:
         raise TypeError("a Config is not pickled; make a client where it is needed")
+
+
+SETTINGS: Mapping[str, _Setting] = {
+    name: each for name, each in vars(Config).items() if isinstance(each, _Setting)
+}
+"""By name, in the order of README's table."""
 
 
 def host_of(api_key: Secret) -> str:
@@ -136,9 +195,7 @@ def host_of(api_key: Secret) -> str:
     return _HOSTS.get(public[-4:], _HOSTS[""])
 
 
-_PLAIN_NAMES = frozenset(
-    each.name for each in fields(Config) if each.name not in ("api_key", "datafile")
-)
+_PLAIN_NAMES = SETTINGS.keys() - {"api_key", "datafile"}
 
 
 def load(
@@ -160,7 +217,7 @@ def load(
     Raises:
         ConfigurationError: A keyword is unknown or has a value that cannot be used.
     """
-    known = {each.name: each.metadata["read"] for each in fields(Config)}
+    known = {name: each.read for name, each in SETTINGS.items()}
     values: dict[str, Any] = {}
     for given, value in _plain_dict(settings).items():
         name = _ALIASES.get(given, given)
@@ -209,6 +266,8 @@ def _short(value: object) -> str:
 
 
 def _unknown(name: object, known: list[str]) -> str:
+    import difflib  # for the mistake alone
+
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f'; did you mean "{near[0]}"?' if near else f"; known: {', '.join(known)}"
     return f'unknown setting "{name}"{hint}'
@@ -236,18 +295,20 @@ def _expanded(name: str, value: Any, environ: Mapping[str, str]) -> Any:
     return _filled(value, environ)
 
 
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_VARIABLE = r"\$\{(\w+)\}"
 
 
 def _missing(value: object, environ: Mapping[str, str]) -> str | None:
-    names = _VARIABLE.findall(value) if isinstance(value, str) else []
+    if not isinstance(value, str) or "${" not in value:
+        return None
+    names = re.findall(_VARIABLE, value)
     return next((name for name in names if name not in environ), None)
 
 
 def _filled(value: Any, environ: Mapping[str, str]) -> Any:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "${" not in value:
         return value
-    return _VARIABLE.sub(lambda match: environ[match[1]], value)
+    return re.sub(_VARIABLE, lambda match: environ[match[1]], value)
 
 
 def _from_environment(name: str, environ: Mapping[str, str]) -> tuple[str, str | None]:
@@ -263,6 +324,8 @@ def _add_datafile(
 ) -> None:
     if values.get("datafile") is None:
         return
+    from ._datafile import read_datafile  # for those who have one
+
     try:
         found = read_datafile(values["datafile"])
         if found is None:

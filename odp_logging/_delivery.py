@@ -84,6 +84,16 @@ class Delivery:
         )
 
     @property
+    def is_misconfigured(self) -> bool:
+        """Whether nothing is delivered until somebody changes the configuration."""
+        return self.cause is Cause.CONFIGURATION
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether a fault stands in the way that heals by itself."""
+        return self.cause is Cause.PASSING
+
+    @property
     def accepted(self) -> tuple[int, ...]:
         """Positions of the events ODP took."""
         open_positions = {*self.pending, *self.spooled}

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json as _json
 import math
-import os
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
@@ -22,10 +21,11 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from ._ids import new_id as new_id
+from ._ids import new_ids as new_ids
 from ._plain import MAX_DEPTH, MAX_TEXT, Unfit, freeze, freeze_mapping, name_of
+from ._version import VERSION as VERSION
 from .exceptions import InvalidEventError
-
-VERSION = "0.1.0"
 
 DEFAULT_TYPE = "fullstack"
 """The type of an event that names none, as in every Feature Experimentation SDK."""
@@ -613,28 +613,3 @@ def load_encoder() -> None:
     except ImportError:
         pass
     _is_loaded = True
-
-
-def new_id() -> str:
-    """Return a new UUID4 as text, from the system's randomness (safe after a fork)."""
-    return new_ids(1)[0]
-
-
-def new_ids(count: int) -> list[str]:
-    """
-    Return new UUID4s as text.
-
-    Drawn at once: each look at the system's randomness lets other threads go first,
-    which may take some milliseconds. And never ahead, for a fork would share them.
-    """
-    # str(uuid.uuid4()) costs six times as much.
-    drawn = os.urandom(16 * count).hex()
-    made = []
-    for start in range(0, 32 * count, 32):
-        h = drawn[start : start + 32]
-        variant = _VARIANTS[h[16]]
-        made.append(f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{variant}{h[17:20]}-{h[20:]}")
-    return made
-
-
-_VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}

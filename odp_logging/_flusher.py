@@ -8,21 +8,23 @@ the thread that asks for them.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
-from ._delivery import Cause, Delivery
 from ._diagnostics import Diagnostics
-from ._event import load_encoder
 from ._lock import OwnedLock
 from ._passage import Passage
 from ._reports import Reports
-from .stores._base import Batch, Store
 from .stores._intake import Intake
-from .transports._base import Transport
+
+if TYPE_CHECKING:
+    from ._delivery import Delivery
+    from .stores._base import Batch, Store
+    from .transports._base import Transport
 
 _IDLE_WAIT = 10.0
 _LONGEST_PAUSE = 1.0
@@ -31,15 +33,17 @@ _HURRIED_BACKOFF = 0.25
 _TO_TELL = 0.2
 
 
-@dataclass(slots=True)
 class Progress:
     """What a flusher did so far; read by the stats, written by one thread at a time."""
 
-    requests: int = 0
-    batches: int = 0
-    last_error: str | None = None
-    last_success: float | None = None
-    state: str = "idle"
+    __slots__ = ("batches", "last_error", "last_success", "requests", "state")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.batches = 0
+        self.last_error: str | None = None
+        self.last_success: float | None = None
+        self.state = "idle"
 
 
 class Flusher:
@@ -58,6 +62,8 @@ class Flusher:
         on_entering: Called when there is something to do for the first time, in this
             process and after each `finish`.
         beyond: Moves on what this one's transport left in a spool.
+        on_loading: Imports what making and sending events takes; called before the
+            first step, where no fork can come in between.
         intake: Where log calls leave events; says whether they have to wake us.
     """
 
@@ -73,6 +79,7 @@ class Flusher:
         on_entering: Callable[[Flusher], object] = lambda flusher: None,
         reports: Reports | None = None,
         beyond: Flusher | None = None,
+        on_loading: Callable[[], object] = lambda: None,
         intake: Intake | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -86,6 +93,8 @@ class Flusher:
         self._interval = interval
         self._background = background
         self._on_entering = on_entering
+        self._on_loading = on_loading
+        self._loaded = False
         self.reports = reports or Reports(Diagnostics())
         self._clock = clock
         self._reset()
@@ -259,6 +268,10 @@ class Flusher:
         self._deadline = None
         if self._late is not None:
             self.idle = True
+            # Finalisers may still be shown what is dropped, and ask for stats.
+            wanted = self.reports.shows_drops() or not self.is_empty()
+            if wanted and not sys.is_finalizing():
+                self.load(0.0)
         elif self._background and not (mine or self._has_thread() or self.is_empty()):
             # Put meanwhile, when no thread was to be started.
             self._rouse()
@@ -272,8 +285,8 @@ class Flusher:
             if self._transport is None or not self.store.has_more():
                 return
             delivery = self.step(deadline)
-            failing = bool(delivery.pending)
-            idle = 0 if delivery.size else idle + 1
+            failing = delivery is not None and bool(delivery.pending)
+            idle = 0 if delivery is not None and delivery.size else idle + 1
 
     def give_up(self, reason: str) -> int:
         """Drop what is left, and tell those who want to know; return how many."""
@@ -288,12 +301,37 @@ class Flusher:
 
     def spooled(self) -> int:
         """Return how many events rest on disk, for this process or the next."""
-        return self.store.counts().spooled
+        return self.store.spooled()
 
     def go_synchronous(self, drain: Callable[[Flusher], object]) -> None:
         """From now on call *drain* where a thread would have been woken."""
         self._late = drain
         self.idle = True
+
+    def load(self, wait: float = -1.0) -> bool:
+        """
+        Import what making and sending events takes, once.
+
+        Not before there are any: it takes longer than all else that a configured
+        handler needs, and a log call does not wait for it. And all of it at once:
+        nothing can be imported any more when the interpreter is taken apart.
+
+        Args:
+            wait: Seconds to wait for another thread that does; -1 for as long as it
+                takes. A signal handler that came within an import has to be short:
+                that thread may wait for it.
+
+        Returns:
+            Whether all of it is there.
+        """
+        if not self._loaded:
+            self._loading.run(self._load, wait)
+        return self._loaded
+
+    def _load(self) -> None:
+        self._on_loading()
+        _nothing()
+        self._loaded = True
 
     def before_fork(self, deadline: float) -> None:
         """
@@ -423,10 +461,11 @@ class Flusher:
         hurries = self._hurries
         passed = self.store.passed()
         delivery = self.step()
-        if delivery.pending:
+        size = 0 if delivery is None else delivery.size
+        if delivery is not None and delivery.pending:
             self._again = True
             self._pause(delivery, hurries)
-        elif not (delivery.size or self.is_empty() or self.store.passed() > passed):
+        elif not (size or self.is_empty() or self.store.passed() > passed):
             self._wait(_LONGEST_PAUSE)  # what is here cannot be read now
         return True
 
@@ -451,16 +490,16 @@ class Flusher:
         self.store.close()
 
     def _prepare(self) -> None:
+        self.load()
         if self._transport is not None:
             with self._loading.section():
                 self._transport.prepare()
-                load_encoder()
 
     def _pause(self, delivery: Delivery, hurries: int) -> None:
         """Wait before the next attempt: shorter for a flush, never for Retry-After."""
         start = self._clock()
         self.progress.state = (
-            "misconfigured" if delivery.cause is Cause.CONFIGURATION else "retrying"
+            "misconfigured" if delivery.is_misconfigured else "retrying"
         )
         while True:
             backoff = delivery.backoff
@@ -477,9 +516,11 @@ class Flusher:
 
     # One step, on whichever thread has the turn.
 
-    def step(self, deadline: float | None = None) -> Delivery:
+    def step(self, deadline: float | None = None) -> Delivery | None:
         """
         Take one batch, send it and settle it; return what became of it.
+
+        None if it was not our turn in time.
 
         Args:
             deadline: Moment until which to wait for the turn, and for the answer.
@@ -488,14 +529,15 @@ class Flusher:
         try:
             moved = self._turn.run(partial(self._move, deadline), wait)
             if moved is None:
-                return Delivery(0, requests=0)
+                return None
             self.reports.tell(*moved, self.store)
             return moved[1]
         finally:
             self.passage.end()
 
     def _move(self, deadline: float | None) -> tuple[Batch, Delivery] | None:
-        if self._transport is None:
+        wait = -1.0 if deadline is None else max(0.0, deadline - self._clock())
+        if self._transport is None or not self.load(wait):
             return None
         # Until it is reported, nobody who waits is told that it has left.
         self.passage.begin()
@@ -503,7 +545,7 @@ class Flusher:
         self._hurried = False  # before the take: a put after it says so itself
         self._prepare()
         batch = self.store.take()
-        delivery = Delivery(0, requests=0)
+        delivery = _nothing()
         if batch.events:
             self.progress.state = "sending"
             delivery = self._transport.send(batch, deadline=self._due_by(deadline))
@@ -532,6 +574,8 @@ class Flusher:
         if self._clock() < self._not_before:
             return
         delivery = self.step()
+        if delivery is None:
+            return
         pause = max(delivery.backoff, delivery.retry_after)
         self._not_before = self._clock() + pause
 
@@ -540,17 +584,17 @@ class Flusher:
         if self.is_mine():
             return
         while self.passage.passed() < target and self._clock() < deadline:
+            if self._transport is None:
+                return
             hurries = self._hurries
             delivery = self.step(deadline)
-            if delivery.pending:
+            if delivery is not None and delivery.pending:
                 hurried = self._hurries != hurries
                 backoff = _HURRIED_BACKOFF if hurried else delivery.backoff
                 backoff = min(backoff, delivery.backoff, _DRAIN_BACKOFF)
                 pause = max(backoff, delivery.retry_after)
                 self._wait(min(pause, deadline - self._clock()))
-            elif self._transport is None:
-                return
-            elif not delivery.size:
+            elif delivery is None or not delivery.size:
                 # Another thread still reports what it sent.
                 soon = min(deadline, self._clock() + _DRAIN_BACKOFF)
                 self.passage.wait(target, soon, going_on=lambda: True)
@@ -570,3 +614,10 @@ class Flusher:
             self._ring()
         # Asked again and again: the thread may end of something nobody foresaw.
         return self._has_thread()
+
+
+@cache
+def _nothing() -> Delivery:
+    from ._delivery import Delivery  # held by the cache, see _loading
+
+    return Delivery(0, requests=0)

@@ -6,8 +6,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from .stores._base import Store
+if TYPE_CHECKING:
+    from .stores._base import Store
 
 _LONGEST_WAIT = 1.0
 

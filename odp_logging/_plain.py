@@ -9,15 +9,14 @@ holds up its own log call, where no lock is held yet, and nothing else; what is 
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from enum import Enum
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
-from uuid import UUID
 
 from .exceptions import InvalidEventError
 
@@ -213,9 +212,11 @@ def _scalar(value: Any, kind: type) -> Any:
         return _exact(value.isoformat())
     if issubclass(kind, timedelta):
         return timedelta.total_seconds(value)
-    if issubclass(kind, Decimal):
-        return _exact(str(value)) if Decimal.is_finite(value) else float("nan")
-    if issubclass(kind, UUID):
+    decimal = _if_loaded("decimal", "Decimal")
+    if decimal is not None and issubclass(kind, decimal):
+        return _exact(str(value)) if decimal.is_finite(value) else float("nan")
+    uuid = _if_loaded("uuid", "UUID")
+    if uuid is not None and issubclass(kind, uuid):
         return _exact(str(value))
     for binary in (bytes, bytearray):
         if issubclass(kind, binary):
@@ -226,6 +227,15 @@ def _scalar(value: Any, kind: type) -> Any:
         if is_plain(type(item)):
             return item
     return _UNKNOWN
+
+
+def _if_loaded(module: str, name: str) -> Any:
+    """Return the class *name* of *module*, if anybody has loaded it.
+
+    Nobody else has values of it, and to load both for nothing takes 3 ms.
+    """
+    found = getattr(sys.modules.get(module), name, None)
+    return found if isinstance(found, type) else None  # a test may have put a mock
 
 
 def _elements(value: Any, kind: type) -> list[Any] | None:

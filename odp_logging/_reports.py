@@ -7,22 +7,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ._delivery import Cause, Delivery
 from ._diagnostics import Diagnostics
-from ._event import OdpEvent
-from .stores._base import Batch, Store
+
+if TYPE_CHECKING:
+    from ._delivery import Delivery
+    from ._event import OdpEvent
+    from .stores._base import Batch, Store
 
 _LONGEST = 200
 """Characters of a server's reason that a transport passes on."""
 
 _LONGEST_NAME = 60
 
-_WORD = re.compile(r"\w{3,}")
+_WORD = r"\w{3,}"
 
-OnDelivery = Callable[[Sequence[OdpEvent]], object]
-OnDrop = Callable[[Sequence[OdpEvent], str], object]
+OnDelivery = Callable[[Sequence["OdpEvent"]], object]
+OnDrop = Callable[[Sequence["OdpEvent"], str], object]
 
 
 class Reports:
@@ -101,18 +103,22 @@ class Reports:
             for place, why in delivery.rejected.items():
                 self._call(self._on_drop, [batch.events[place]], f"rejected: {why}")
 
+    def shows_drops(self) -> bool:
+        """Whether somebody wants to see the events that are dropped."""
+        return self._on_drop is not None
+
     def _tell_pending(self, delivery: Delivery, store: Store) -> None:
         kept = store.counts().waiting
         if not kept:
             return  # given up meanwhile, and said so
         events = f"{kept} event{'s are' if kept != 1 else ' is'} kept"
-        if delivery.cause is Cause.CONFIGURATION:
+        if delivery.is_misconfigured:
             self.diagnostics.warn(
                 "configuration",
                 f"{delivery.message}; {events} and one probe is sent every"
                 f" {delivery.backoff:.0f} s; check api_key and api_host",
             )
-        elif delivery.cause is Cause.PASSING:
+        elif delivery.is_held_up:
             pause = max(delivery.backoff, delivery.retry_after)
             self.diagnostics.warn(
                 "passing",
@@ -121,8 +127,7 @@ class Reports:
 
     def tell_drops(self, store: Store, *, seconds: float = 60.0) -> None:
         """Tell what *store* had to drop since the last time, for *seconds* at most."""
-        dropped = store.counts().dropped
-        lost = dropped.get("overflow", 0) + dropped.get("too_large", 0)
+        lost = store.overflowed()
         if lost > self._overflow_told:
             self.diagnostics.warn(
                 "overflow",
@@ -162,8 +167,10 @@ def masked(reason: str, event: OdpEvent) -> str:
     for text in sorted(whole, key=len, reverse=True):
         reason = re.sub(re.escape(text), "***", reason, flags=re.IGNORECASE)
     # Escaped, cut or spaced in another way, it is still made of the same words.
-    words = {word.casefold() for text in quoted for word in _WORD.findall(text)}
-    reason = _WORD.sub(lambda m: "***" if m[0].casefold() in words else m[0], reason)
+    words = {word.casefold() for text in quoted for word in re.findall(_WORD, text)}
+    reason = re.sub(
+        _WORD, lambda m: "***" if m[0].casefold() in words else m[0], reason
+    )
     return re.sub(r"\S+@\S+|\d[\d .-]{2,}\d", "***", reason)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ._flusher import Flusher
-from .stores._base import Counts
+from .stores._counts import Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,9 @@ class Stats(Counts):
     state: str = "idle"
 
 
-def plus(total: Stats, flusher: Flusher) -> Stats:
+def plus(total: Stats | None, flusher: Flusher) -> Stats:
     """Return *total* with what became of the events of *flusher*."""
+    total = total or Stats()
     # The spool first: what is moved there meanwhile then still counts as pending.
     if flusher.beyond is not None:
         total = plus(total, flusher.beyond)
@@ -71,6 +72,13 @@ def plus(total: Stats, flusher: Flusher) -> Stats:
         last_error=progress.last_error or total.last_error,
         last_success=progress.last_success or total.last_success,
     )
+
+
+def shown(total: Stats | None, *, state: str) -> Stats:
+    """Return *total* as others may read it."""
+    total = total or Stats()
+    # What is on its way from memory to disk is in both for a moment.
+    return replace(total, pending=total.pending + total.moved, moved=0, state=state)
 
 
 def _summed(one: Mapping[str, int], two: Mapping[str, int]) -> dict[str, int]:

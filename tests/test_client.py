@@ -696,7 +696,7 @@ def test_a_closed_client_closes_its_connection(emulator):
     while client._flusher._thread is not None:
         assert time.monotonic() < limit
 
-    assert client._flusher._transport._inner._line is None
+    assert client._flusher._transport._inner._inner._line is None
 
 
 def test_an_unusable_timestamp_is_the_time_of_the_call(client, emulator, logger):
@@ -797,4 +797,4 @@ def test_without_background_close_closes_the_connection(emulator):
     client.send_odp_event("viewed", WHO)
     assert client.close(5)
 
-    assert client._flusher._transport._inner._line is None
+    assert client._flusher._transport._inner._inner._line is None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from odp_logging import ConfigurationError
-from odp_logging._config import Config, host_of, load
+from odp_logging._config import SETTINGS, Config, host_of, load
 from odp_logging._secret import Secret
 
 DATAFILE = {
@@ -349,9 +349,10 @@ def test_plain_http_is_for_loopback(host):
     assert destination is not None and destination.is_loopback
 
 
-def test_other_hosts_are_not_loopback():
+@pytest.mark.parametrize("host", [None, "https://odp.example", "https://10.0.0.1"])
+def test_other_hosts_are_not_loopback(host):
     """A name that is not this machine's is not taken for it."""
-    destination = read({"api_key": "k"}).destination()
+    destination = read({"api_key": "k", "api_host": host}).destination()
 
     assert destination is not None and not destination.is_loopback
 
@@ -360,3 +361,32 @@ def test_a_message_does_not_repeat_what_might_be_secret():
     """Long values and URLs with passwords are not repeated in full."""
     assert "secret" not in refused(api_host="https://me:secret@odp.example")
     assert len(refused(overflow="x" * 5000)) < 200
+
+
+def test_settings_never_change():
+    """A setting is neither set nor deleted; `replaced` makes others."""
+    config = read({"api_key": "k", "timeout": 3})
+    with pytest.raises(AttributeError, match="never changes"):
+        config.timeout = 4.0
+    with pytest.raises(AttributeError, match="never changes"):
+        del config.timeout
+    with pytest.raises(TypeError, match="no settings: time_out"):
+        Config(time_out=3)
+    other = config.replaced(timeout=4.0)
+
+    assert (config.timeout, other.timeout, other.api_key) == (3.0, 4.0, config.api_key)
+
+
+def test_settings_are_compared_by_value():
+    """Settings are equal if each of them is, given or by default, and show all."""
+    config = Config(timeout=10.0)
+
+    assert config == Config() and hash(config) == hash(Config())
+    assert config != Config(timeout=3.0) and config != 10.0
+    assert repr(config).startswith("Config(api_key=None, api_host=None, datafile=None,")
+    assert repr(config) == repr(Config())
+
+
+def test_every_setting_has_a_type_and_a_reader():
+    """What is annotated in `Config` and what can be set are the same."""
+    assert [*SETTINGS] == [n for n in Config.__annotations__ if not n.startswith("_")]

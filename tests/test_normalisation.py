@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from odp_logging import InvalidEventError, OdpEvent
-from odp_logging._mapping import Builder, capture
+from odp_logging._making import Builder
+from odp_logging._mapping import capture
 
 SETTINGS = settings(
     max_examples=300,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import requires, version
@@ -9,6 +10,8 @@ from importlib.metadata import requires, version
 import pytest
 
 import odp_logging
+
+from .conftest import KEY
 
 
 def test_the_public_names_are_pinned():
@@ -49,31 +52,176 @@ def test_other_names_are_missing_with_the_usual_error():
         _ = odp_logging.OdpHandlr
 
 
-def loaded_after(code: str) -> set[str]:
-    """Return the modules loaded by a new interpreter that runs *code*."""
-    shown = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+HEAVY = {
+    "argparse",
+    "asyncio",
+    "concurrent",
+    "ctypes",
+    "dataclasses",
+    "decimal",
+    "difflib",
+    "email",
+    "hashlib",
+    "http",
+    "inspect",
+    "ipaddress",
+    "json",
+    "multiprocessing",
+    "pathlib",
+    "platform",
+    "queue",
+    "random",
+    "requests",
+    "socket",
+    "sqlite3",
+    "ssl",
+    "structlog",
+    "subprocess",
+    "tempfile",
+    "urllib",
+    "urllib3",
+    "uuid",
+}
+"""What takes a millisecond or more to load, or stands for something that does."""
+
+LATE = {
+    "odp_logging._cli",
+    "odp_logging._datafile",
+    "odp_logging._delivery",
+    "odp_logging._event",
+    "odp_logging._making",
+    "odp_logging._stats",
+    "odp_logging.emulator",
+    "odp_logging.stores._counts",
+    "odp_logging.stores._spool",
+    "odp_logging.transports._http",
+    "odp_logging.transports._retry",
+}
+"""What the flusher's thread loads, or nobody but those who ask."""
+
+CONFIGURED = """
+import logging, sys, threading
+from odp_logging import OdpHandler
+logger = logging.getLogger("shop")
+logger.setLevel(logging.INFO)
+handler = OdpHandler(%s)
+logger.addHandler(handler)
+
+def log(logger=logger):
+    extra = {"odp_action": "viewed", "odp_identifiers": {"email": "a@example.com"}}
+    extra["odp_data"] = {"price": 50.0, "tags": ["a"], "of": {"a": object()}}
+    logger.info("viewed", extra=extra)
+
+def hear(whom):
+    sys.addaudithook(
+        lambda event, given: event == "import"
+        and given[0] != "gc"  # the interpreter's own, at its end
+        and whom() and print(given[0], flush=True)
+    )
+"""
+
+
+def said_by(code: str) -> list[str]:
+    """
+    Return what a new interpreter prints that runs *code*, by words.
+
+    Without `site`: what an installation loads there would be found and not be ours.
+    """
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
-        check=True,
         timeout=60,
     )
-    return set(shown.stdout.split())
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def loaded_after(code: str) -> set[str]:
+    """Return the modules loaded by a new interpreter that runs *code*."""
+    return {*said_by(f"{code}\nimport sys; print(*sys.modules)")}
 
 
 @pytest.mark.parametrize(
     "code",
     [
         "import odp_logging",
-        "from odp_logging import *; OdpHandler('k'); OdpProcessor(api_key='k')",
+        "from odp_logging import OdpHandler; OdpHandler('k')",
+        "from odp_logging import OdpHandler, OdpProcessor; OdpProcessor(api_key='k')",
+        CONFIGURED % "api_key='k'",
+        # Held back: no thread is started at all without a destination.
+        f"{CONFIGURED}\nlog()" % "",
     ],
+    ids=["import", "handler", "processor", "configured", "logged"],
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(code):
-    """Neither the import nor a configured handler loads requests or structlog."""
+    """An import, a configured handler and a log call load little of anything."""
     modules = loaded_after(code)
 
-    assert not modules & {"requests", "urllib3", "structlog", "sqlite3", "argparse"}
-    assert not any(name.startswith("odp_logging.emulator") for name in modules)
+    assert sorted({name.partition(".")[0] for name in modules} & HEAVY) == []
+    assert sorted(modules & LATE) == []
+
+
+def test_the_package_alone_loads_only_its_version():
+    """Until a name is asked for, no module of ours is loaded."""
+    modules = loaded_after("import odp_logging")
+
+    ours = {name for name in modules if name.startswith("odp_logging")}
+    assert ours == {"odp_logging", "odp_logging._version"}
+
+
+def test_the_first_log_call_imports_nothing_on_its_thread():
+    """What sending takes is imported by the flusher's thread."""
+    code = """
+me = threading.get_ident()
+logging_now = [True]
+hear(lambda: threading.get_ident() == me and logging_now)
+log()
+logging_now.clear()
+"""
+    host = "api_key='k', api_host='http://127.0.0.1:9', shutdown_timeout=0"
+
+    assert said_by(CONFIGURED % host + code) == []
+
+
+def test_an_end_without_events_imports_nothing():
+    """A program that configured a handler and logged no event ends at once."""
+    assert said_by(CONFIGURED % "api_key='k'" + "hear(lambda: True)") == []
+
+
+def test_an_end_after_a_delivery_imports_nothing(emulator):
+    """The last events leave with what the first ones needed."""
+    host = f"api_key={KEY!r}, api_host={emulator.url!r}"
+    code = """
+log()
+assert handler.client.flush(30)
+hear(lambda: True)
+log()
+"""
+
+    assert said_by(CONFIGURED % host + code) == []
+
+
+@pytest.mark.parametrize("settings", ["", "on_drop=print"])
+def test_a_finaliser_needs_no_import(emulator, settings):
+    """Logging and asking for stats work when nothing can be imported any more."""
+    host = f"api_key={KEY!r}, api_host={emulator.url!r}, {settings}"
+    code = """
+class Late:
+    def __del__(self, log=log, handler=handler, print=print):
+        log()
+        print("accepted", handler.client.stats.accepted, flush=True)
+
+late = Late()
+late.itself = late
+log()
+assert handler.client.flush(30)
+"""
+    said = said_by(CONFIGURED % host + code)
+
+    assert said[-2:] == ["accepted", "2"]
+    assert ("<OdpEvent" in " ".join(said)) == bool(settings)
 
 
 def test_the_version_is_one():

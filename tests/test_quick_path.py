@@ -20,7 +20,8 @@ from structlog import contextvars
 from odp_logging import OdpClient, OdpEvent, OdpHandler, bound_data, bound_identifiers
 from odp_logging import _event as event_module
 from odp_logging._event import new_ids, ordinary
-from odp_logging._mapping import Builder, Capture, capture, sized
+from odp_logging._making import Builder
+from odp_logging._mapping import Capture, capture, sized
 
 from .conftest import KEY
 

@@ -45,8 +45,10 @@ def test_nothing_shows_the_key(kind, given):
 
     for each in (thing, client, client.config, client.config.destination()):
         assert SECRET not in "".join(everything_of(each))
-    parts = [client._flusher, client._flusher.store, client._flusher._transport]
-    parts.append(client._flusher._transport._inner)
+    late = client._flusher._transport
+    late.prepare()
+    parts = [client._flusher, client._flusher.store, late]
+    parts += [late._inner, late._inner._inner]
     assert SECRET not in "".join("".join(everything_of(part)) for part in parts)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from .._delivery import Delivery
-from .._event import OdpEvent
+if TYPE_CHECKING:
+    from .._delivery import Delivery
+    from .._event import OdpEvent
+    from ._counts import Counts
 
 
-@dataclass(frozen=True, slots=True)
-class Invalid:
+class Invalid(NamedTuple):
     """A logged event that could not be made: why, and where it was logged."""
 
     reason: str
@@ -19,8 +19,7 @@ class Invalid:
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """What one `Store.take` yields: events to send, and what could not become one."""
 
     events: Sequence[OdpEvent]
@@ -38,36 +37,7 @@ class Batch:
         return sum(len(event.json) + 1 for event in self.events) + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """
-    What a store did with its events, read at one moment.
-
-    Always: ``accepted == delivered + sum(rejected) + sum(dropped) + pending + spooled +
-    moved``. What one store moved to another one counts here as positive, there as
-    negative.
-    """
-
-    accepted: int = 0
-    delivered: int = 0
-    rejected: Mapping[str, int] = field(default_factory=dict)
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    pending: int = 0
-    spooled: int = 0
-    moved: int = field(default=0, repr=False)
-    replayed: int = 0
-    queue_bytes: int = 0
-    retried: int = 0
-    adjusted: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def waiting(self) -> int:
-        """Events still to be sent, in memory and on disk."""
-        return self.pending + self.spooled
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(NamedTuple):
     """Events that will not be delivered, and why."""
 
     events: Sequence[OdpEvent]
@@ -140,6 +110,12 @@ class Store(Protocol):
 
     def counts(self) -> Counts:
         """Return what became of all events so far."""
+
+    def spooled(self) -> int:
+        """Return how many events rest here on disk."""
+
+    def overflowed(self) -> int:
+        """Return how many events were dropped for want of room."""
 
     def before_fork(self, deadline: float) -> None:
         """Come to a point where a fork does no harm, until *deadline*."""

@@ -7,18 +7,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from .._delivery import Delivery
-from .._event import OdpEvent, new_ids
+from .._ids import new_ids
 from .._lock import OwnedLock
 from ..exceptions import InvalidEventError
-from ._base import Batch, Counts, Dropped, Invalid, Shelter
+from ._base import Batch, Dropped, Invalid
 from ._intake import Intake
 from ._tally import Tally
+
+if TYPE_CHECKING:
+    from .._delivery import Delivery
+    from .._event import OdpEvent
+    from ._base import Shelter
+    from ._counts import Counts
 
 Overflow = Literal["drop_oldest", "drop_newest", "block"]
 
@@ -499,7 +503,8 @@ class Buffer:
         groups: dict[str, list[OdpEvent]] = {}
         for logged, reason in lost:
             try:
-                event = logged if isinstance(logged, OdpEvent) else self._show(logged)
+                # Made already, and has its JSON, or still what was logged.
+                event = logged if hasattr(logged, "json") else self._show(logged)
             except Exception:  # it would have been rejected: no event to show
                 continue
             if event is not None:
@@ -553,18 +558,26 @@ class Buffer:
             counts = self._counts()
             gone = sum(counts.rejected.values()) + sum(counts.dropped.values())
             here = counts.pending + counts.moved
-            return replace(counts, accepted=counts.delivered + gone + here)
+            return self._counts(counts.delivered + gone + here - counts.accepted)
         with self._lock.section():
             self._mend()
             self._tally.count_refused()
             return self._counts()
 
-    def _counts(self) -> Counts:
+    def spooled(self) -> int:
+        """Return how many events rest on disk: none."""
+        return 0
+
+    def overflowed(self) -> int:
+        """Return how many events were dropped for want of room."""
+        return self._tally.overflowed()
+
+    def _counts(self, correction: int = 0) -> Counts:
         incoming = len(self.intake.incoming)
         return self._tally.counts(
             pending=incoming + self._here(),
             spooled=0,
-            unbooked=incoming,
+            unbooked=incoming + correction,
             size=self._bytes,
         )
 
@@ -582,7 +595,7 @@ class _Held:
         self.in_doubt = False
 
 
-_Spilling = tuple[Sequence["_Held | Invalid | None"], Sequence[OdpEvent]]
+_Spilling = tuple[Sequence["_Held | Invalid | None"], Sequence["OdpEvent"]]
 """What was made of the oldest that wait, and the events to be kept among that."""
 
 

@@ -18,9 +18,10 @@ from .._event import OdpEvent, restored
 from .._lock import OwnedLock
 from ..exceptions import InvalidEventError
 from . import _directory
-from ._base import Batch, Counts, Dropped, Invalid
+from ._base import Batch, Dropped, Invalid
 from ._buffer import origin_of
 from ._commits import Commits
+from ._counts import Counts
 from ._leftovers import Leftovers
 from ._rescue import rescue
 from ._spoolfile import Row, SpoolError, SpoolFile, Unwritable
@@ -658,6 +659,14 @@ class Spool:
             self._mend()
             self._commits.entered += self._tally.count_refused()
             return self._counts()
+
+    def spooled(self) -> int:
+        """Return how many events rest on disk."""
+        return self.counts().spooled
+
+    def overflowed(self) -> int:
+        """Return how many events were dropped for want of room."""
+        return self._tally.overflowed()
 
     def _counts(self) -> Counts:
         size = self._own.size if self._own is not None else 0

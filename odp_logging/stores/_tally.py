@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import cache
+from typing import TYPE_CHECKING
 
-from .._event import OdpEvent
-from ._base import Counts
+if TYPE_CHECKING:
+    from .._event import OdpEvent
+    from ._counts import Counts
 
 
 class Tally:
@@ -48,6 +51,10 @@ class Tally:
         for kind, count in event.adjusted.items():
             _add(self.adjusted, kind, count)
 
+    def overflowed(self) -> int:
+        """Return how many events were dropped for want of room."""
+        return self.dropped.get("overflow", 0) + self.dropped.get("too_large", 0)
+
     def gone(self) -> int:
         """Return how many events are settled, one way or another."""
         lost = sum(self.rejected.values()) + sum(self.dropped.values())
@@ -62,7 +69,7 @@ class Tally:
             unbooked: Those of the pending that were not counted as accepted yet.
             size: Bytes of what waits.
         """
-        return Counts(
+        return counts_type()(
             accepted=self.accepted + unbooked,
             delivered=self.delivered,
             rejected=dict(self.rejected),
@@ -75,6 +82,14 @@ class Tally:
             replayed=self.replayed,
             adjusted=dict(self.adjusted),
         )
+
+
+@cache
+def counts_type() -> type[Counts]:
+    """Return the class of what a tally returns, imported at the first call."""
+    from ._counts import Counts  # with `dataclasses`: not before there are any
+
+    return Counts
 
 
 def _add(counts: dict[str, int], name: str, count: int) -> None:

@@ -20,8 +20,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from .._delivery import Cause, Delivery
-from .._event import VERSION
 from .._secret import Secret
+from .._version import VERSION
 from ..stores._base import Batch
 from ._wire import Wire
 

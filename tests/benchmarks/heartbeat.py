@@ -74,9 +74,10 @@ def _figure(
         against,
         target,
         absolute=True,
-        note=f"median of the runs' worst {_median(rounds, 'worst'):.1f} ms, of the floor"
-        f" {_median(floor, 'worst'):.1f}; p99 {_median(rounds, 'p99'):.1f} ms, of the"
-        f" floor {_median(floor, 'p99'):.1f}",
+        note=f"median of the runs' worst {_median(rounds, 'worst'):.1f} ms,"
+        f" of the floor {_median(floor, 'worst'):.1f};"
+        f" p99 {_median(rounds, 'p99'):.1f} ms,"
+        f" of the floor {_median(floor, 'p99'):.1f}",
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from odp_logging import InvalidEventError, OdpEvent
 from odp_logging._delivery import Cause, Delivery
-from odp_logging._mapping import Builder, Capture, capture
+from odp_logging._making import Builder
+from odp_logging._mapping import Capture, capture
 from odp_logging._plain import MAX_TEXT, MAX_VALUES, Unfit
 from odp_logging.transports._http import parse_retry_after, read_answer
 

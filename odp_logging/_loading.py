@@ -1,0 +1,37 @@
+"""What making, counting and sending events takes: imported once, and held.
+
+It takes as long as all else that a configured handler needs, so the flusher's thread
+imports it, see `Flusher.load`. It is held because no statement can import anything at
+the end of the interpreter, when finalisers run, not even what was imported before.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+
+class Loaded:
+    """The functions of those modules."""
+
+    def __init__(self) -> None:
+        from ._event import canonical_identifiers, load_encoder
+        from ._making import Builder
+        from ._stats import plus, shown
+        from .stores._tally import counts_type
+        from .transports._http import Http
+        from .transports._retry import Retry
+
+        self.Builder = Builder
+        self.canonical_identifiers = canonical_identifiers
+        self.plus = plus
+        self.shown = shown
+        self.Http = Http
+        self.Retry = Retry
+        counts_type()
+        load_encoder()
+
+
+@cache
+def loaded() -> Loaded:
+    """Return them all, imported at the first call."""
+    return Loaded()
