@@ -14,7 +14,7 @@ from ._mapping import sized
 from ._reports import Reports
 from .exceptions import ConfigurationError
 from .stores._buffer import Buffer
-from .stores._intake import SHUT, Intake
+from .stores._intake import SHUT, Direct, Intake
 from .transports._late import Late
 
 if TYPE_CHECKING:
@@ -73,11 +73,18 @@ def connect(flusher: Flusher, config: Config, destination: Destination) -> None:
         beyond.wake()
 
 
-def intake_of(flusher: Flusher, config: Config) -> Intake:
-    """Return where log calls may leave events by themselves; `SHUT` if they may not."""
-    known = config.enabled and flusher.has_destination()
-    plain = config.durability == "exit" and not config.redact
-    return flusher.intake if known and plain and not _waits(config) else SHUT
+def intake_of(flusher: Flusher, config: Config, put: Callable[[Any], object]) -> Intake:
+    """
+    Return where log calls may leave events by themselves; `SHUT` if they may not.
+
+    Args:
+        put: Takes what a log call captured where it must not rest.
+    """
+    if not config.enabled or config.redact or not flusher.has_destination():
+        return SHUT
+    if config.durability == "crash" or _waits(config):
+        return Direct(put, flusher.intake.busy)
+    return flusher.intake
 
 
 def _waits(config: Config) -> bool:

@@ -17,7 +17,7 @@ from ._context import Bound, bound
 from ._diagnostics import Diagnostics
 from ._flusher import Flusher
 from ._loading import loaded
-from ._mapping import capture
+from ._mapping import capture, sized
 from ._plain import name_of
 from .exceptions import ConfigurationError, InvalidEventError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ._event import OdpEvent
     from ._stats import Stats
+    from .stores._intake import Intake
 
 _REMEMBERED = 16
 """Earlier destinations whose flushers are kept."""
@@ -63,7 +64,7 @@ class OdpClient:
         self._destination = self._config.destination()
         self._api_host = self._config.api_host
         self._flusher = self._new_flusher(self._destination)
-        self.intake = intake_of(self._flusher, self._config)
+        self.intake = self._intake_of(self._flusher)
         # One value: who reads it gets the one that belongs to the other.
         self._history: _History = ((), None)
         if self._config.handle_sigterm:
@@ -359,12 +360,12 @@ class OdpClient:
         first, self._destination = self._destination is None, destination
         if first:
             connect(self._flusher, self._config, destination)
-            self.intake = intake_of(self._flusher, self._config)
+            self.intake = self._intake_of(self._flusher)
             return
         old, new = self._flusher, self._new_flusher(destination)
         self._history = _aged(self._history, old)
         self._flusher = new  # after it is in the history: nobody misses it
-        self.intake = intake_of(new, self._config)
+        self.intake = self._intake_of(new)
         for each in (old, old.beyond):
             if each is not None:
                 each.hurry()
@@ -427,12 +428,22 @@ class OdpClient:
                 weakref.finalize(self, _release, weakref.ref(each)).atexit = False
         return flusher
 
+    def _intake_of(self, flusher: Flusher) -> Intake:
+        # Weakly held, as in _new_flusher.
+        return intake_of(flusher, self._config, partial(_put_bare, weakref.ref(self)))
+
     def _after_silent_fork(self) -> None:
         # Also where os.register_at_fork was not called: a fork made in C, as uWSGI's.
         self._pid = os.getpid()
         self._history = (self._history[0], None)
         for flusher in self._flushers():
             flusher.after_fork_once()
+
+
+def _put_bare(reference: weakref.ref[OdpClient], bare: tuple[Any, ...]) -> None:
+    client = reference()
+    if client is not None:
+        client._put(sized(bare), hurry=False)
 
 
 def _release(reference: weakref.ref[Flusher]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -30,7 +31,33 @@ class Intake:
 
     def renew(self) -> None:
         """Start empty, in a forked child."""
-        self.incoming: deque[Any] = deque()
+        self.incoming: Any = deque()
+
+
+class Direct(Intake):
+    """
+    An intake for clients whose events cannot rest: each goes to *put* at once.
+
+    Args:
+        put: Called within the log call, with what it captured.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, put: Callable[[Any], object], busy: AbstractSet[int]) -> None:
+        super().__init__(busy)
+        self.idle = False
+        self.incoming = _Passage(put)
+
+
+class _Passage:
+    __slots__ = ("append",)
+
+    def __init__(self, put: Callable[[Any], object]) -> None:
+        self.append = put
+
+    def __len__(self) -> int:
+        return 0
 
 
 SHUT = Intake(busy=frozenset({0}))
