@@ -73,8 +73,9 @@ class Drainable(Protocol):
 _HUSH = 0.2
 """Seconds the end waits for a line that another thread is writing."""
 
-_FORK_WAIT = 2.0
-"""Seconds a fork waits for an import to end; importing `requests` takes 0.1 to 0.5."""
+_FORK_WAIT = 10.0
+"""Seconds a fork waits for an import to end; importing `requests` takes 0.1 to 0.5,
+and seconds where many processes do it at once. A child of one in between hangs."""
 
 _lines: dict[int, Drainable] = {}
 _spent = 0.0

@@ -34,6 +34,9 @@ FIELDS = frozenset(
     }
 )
 
+_LARGE = 10**18
+"""Integers beyond it take another way to text, which some of them do not have."""
+
 _OVERHEAD = 250
 """Bytes of JSON around the logged values: names, default data, punctuation."""
 
@@ -98,12 +101,19 @@ def sized(bare: tuple[Any, ...]) -> Capture:
     unusual = type(time) is not float
     if identifiers is not None:
         for key, value in identifiers.items():
-            size += len(key) if type(key) is str else 24
-            size += len(value) + 12 if type(value) is str else 24
-            unusual = unusual or not (type(value) is str or is_plain(type(value)))
+            if type(value) is str and type(key) is str:
+                size += len(key) + len(value) + 12
+            elif type(value) is int and -_LARGE < value < _LARGE:
+                size += 48
+                identifiers[key] = str(value)  # a key it has: nothing else moves
+            else:
+                size += 48
+                unusual = True
     if data is not None:
         for key, value in data.items():
-            size += len(key) + (len(value) + 12 if type(value) is str else 24)
+            size += len(key) + 24
+            if type(value) is str:
+                size += len(value) - 12
     if kind is not None or event_id is not None:
         kind, event_id = _settled(kind), _settled(event_id)
     if unusual or size > MAX_TEXT:  # a text in it may be too long

@@ -272,3 +272,21 @@ def test_a_bare_tuple_has_a_size() -> None:
     assert len(logged.identifiers["email"]) == 1025
     assert 1000 < logged.size < 2000
     assert sized(("a", {"email": "x"}, *bare[2:], "/shop.py", 3)).size < 400
+
+
+def test_a_number_that_names_somebody_takes_the_short_way() -> None:
+    """A user's id is often an integer: it is text for ODP, and not worth a detour."""
+    bare = ("a", {"user_id": 42, "email": "a@b.c"}, None, None, None, 1.0, None, None)
+    logged = sized((*bare, "/shop.py", 3))
+
+    assert logged.identifiers == {"user_id": "42", "email": "a@b.c"}
+    assert ordinary("a", logged.identifiers, None, None, 1.0, "id") is not None
+
+
+def test_a_flag_names_nobody() -> None:
+    """True is an integer in Python, and no identifier."""
+    bare = ("a", {"vip": True, "email": "a@b.c"}, None, None, None, 1.0, None, None)
+    event = Builder()(sized((*bare, "/shop.py", 3)))
+
+    assert event is not None and dict(event.identifiers) == {"email": "a@b.c"}
+    assert event.adjusted == {"identifier": 1}

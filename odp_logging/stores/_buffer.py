@@ -351,7 +351,7 @@ class Buffer:
             if self._building is not fresh:
                 return Batch(())  # given up, or forked away, meanwhile
             self._building = ()
-            invalid = [each for each in built if isinstance(each, Invalid)]
+            invalid = [each for each in built if type(each) is Invalid]
             self._book_made(fresh, built)
             events = self._first_held()
             self._current = Batch(events, invalid, cut=len(events) < len(self._held))
@@ -378,9 +378,10 @@ class Buffer:
         self, fresh: Sequence[Any], built: Sequence[_Held | Invalid | None]
     ) -> None:
         for logged, made in zip(fresh, built):
-            if isinstance(made, _Held):
+            if type(made) is _Held:
                 self._held.append(made)
-                self._tally.note(made.event)
+                if made.event.adjusted:
+                    self._tally.note(made.event)
                 continue
             self._bytes -= logged.size
             self._book_unmade(logged, made)
