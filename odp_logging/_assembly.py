@@ -50,6 +50,12 @@ def new_flusher(
         _lifecycle.register(flusher.beyond)
     if destination is not None:
         connect(flusher, config, destination)
+    if spool is not None or not config.background:
+        # A log call may have to make an event, or to send it: it must not import
+        # anything, with a signal handler or a fork in the middle.
+        flusher.load()
+        if flusher.beyond is not None:
+            flusher.beyond.load()
     return flusher
 
 

@@ -16,22 +16,22 @@ from ._config import Config, Destination, load, sealed
 from ._context import Bound, bound
 from ._diagnostics import Diagnostics
 from ._flusher import Flusher
-from ._loading import loaded
+from ._identifiers import canonical_identifiers
 from ._mapping import capture, sized
 from ._plain import name_of
+from ._stats import Stats, Total
 from .exceptions import ConfigurationError, InvalidEventError
 
 if TYPE_CHECKING:
     import asyncio
 
     from ._event import OdpEvent
-    from ._stats import Stats
     from .stores._intake import Intake
 
 _REMEMBERED = 16
 """Earlier destinations whose flushers are kept."""
 
-_History = tuple[tuple[Flusher, ...], "Stats | None"]
+_History = tuple[tuple[Flusher, ...], Total]
 """Earlier flushers, and the counts of those that are not even held any more."""
 
 
@@ -66,7 +66,7 @@ class OdpClient:
         self._flusher = self._new_flusher(self._destination)
         self.intake = self._intake_of(self._flusher)
         # One value: who reads it gets the one that belongs to the other.
-        self._history: _History = ((), None)
+        self._history: _History = ((), Total())
         if self._config.handle_sigterm:
             _lifecycle.handle_sigterm()
 
@@ -113,8 +113,6 @@ class OdpClient:
             return
         named: dict[str, str] = {}
         context = bound() or ((), ())
-        self._flusher.load()
-        canonical_identifiers = loaded().canonical_identifiers
         try:
             for layer in (self._config.default_identifiers, *context[0], identifiers):
                 named.update(canonical_identifiers(layer))
@@ -380,11 +378,10 @@ class OdpClient:
     def stats(self) -> Stats:
         """What became of every event so far."""
         current = self._flusher
-        current.load()
         earlier, total = self._history
         for flusher in dict.fromkeys((*earlier, current)):
-            total = loaded().plus(total, flusher)
-        return loaded().shown(total, state=self._state())
+            total = total.plus(flusher)
+        return total.shown(state=self._state())
 
     def _state(self) -> str:
         if not self._enabled:
@@ -435,7 +432,7 @@ class OdpClient:
     def _after_silent_fork(self) -> None:
         # Also where os.register_at_fork was not called: a fork made in C, as uWSGI's.
         self._pid = os.getpid()
-        self._history = (self._history[0], None)
+        self._history = (self._history[0], Total())
         for flusher in self._flushers():
             flusher.after_fork_once()
 
@@ -457,7 +454,7 @@ def _aged(history: _History, flusher: Flusher) -> _History:
     earlier, past = history
     # Not of all: who waits for room may still put into one that was done.
     for done in [each for each in earlier[:-_REMEMBERED] if each.is_done()]:
-        past = loaded().plus(past, done)
+        past = past.plus(done)
         earlier = tuple(each for each in earlier if each is not done)
     return (*earlier, flusher), past
 

@@ -21,9 +21,11 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from ._identifiers import canonical_identifiers as canonical_identifiers
+from ._identifiers import integer_text, note
 from ._ids import new_id as new_id
 from ._ids import new_ids as new_ids
-from ._plain import MAX_DEPTH, MAX_TEXT, Unfit, freeze, freeze_mapping, name_of
+from ._plain import MAX_DEPTH, MAX_TEXT, freeze, freeze_mapping, name_of
 from ._version import VERSION as VERSION
 from .exceptions import InvalidEventError
 
@@ -94,7 +96,7 @@ class OdpEvent:
         try:
             encoded = _encode(body).encode()
         except UnicodeEncodeError:
-            _note(notes, "surrogate")
+            note(notes, "surrogate")
             body = _without_surrogates(body)
             encoded = _encode(body).encode()
         put = object.__setattr__
@@ -355,74 +357,13 @@ def restored(json: bytes) -> OdpEvent:
 _PARTS = ("type", "action", "identifiers", "data")
 
 
-def canonical_identifiers(
-    identifiers: Any, notes: dict[str, int] | None = None
-) -> dict[str, str]:
-    """
-    Return *identifiers* as ODP takes them: text values, one spelling of fs_user_id.
-
-    Empty and blank values are left out, and so are values that name nobody (booleans,
-    lists, fractions, text over 1,024 characters), counted in *notes* as ``identifier``.
-
-    Raises:
-        InvalidEventError: *identifiers* is not a mapping, or holds more than 10,000.
-    """
-    notes = {} if notes is None else notes
-    canonical: dict[str, str] = {}
-    alias = ""
-    for key, value in _items(identifiers, "identifiers"):
-        if not key.strip() or len(key) > MAX_TEXT:
-            _note(notes, "identifier")
-            continue
-        text = _identifier(value, notes)
-        if not text:
-            continue
-        if key.lower().replace("-", "_") != "fs_user_id" or key == "fs_user_id":
-            canonical[key] = text
-        else:
-            alias = alias or text
-    if alias:
-        canonical.setdefault("fs_user_id", alias)
-    return canonical
-
-
-def _items(mapping: Any, what: str) -> list[tuple[str, Any]]:
-    if mapping is None:
-        return []
-    try:
-        pairs = freeze_mapping(mapping, shallow=True)
-    except TypeError:
-        raise InvalidEventError(
-            f"odp_{what} must be a dict, not {name_of(mapping)};"
-            f' pass odp_{what}={{"name": value}}',
-            reason=f"bad_{what}",
-        ) from None
-    return list(pairs.items())
-
-
-def _identifier(value: Any, notes: dict[str, int]) -> str | None:
-    # A bytearray may hold another name by the time it is read.
-    unfit = issubclass(type(value), bytearray)
-    plain = Unfit(value) if unfit else freeze(value, only_known=True)
-    if plain is None:
-        return None
-    if type(plain) is int:
-        plain = _integer_text(plain)
-    elif type(plain) is float and plain.is_integer():
-        plain = str(int(plain))  # a data frame with gaps makes 17850.0 of 17850
-    if type(plain) is not str or len(plain) > MAX_TEXT:
-        _note(notes, "identifier")  # cutting it would name somebody else
-        return None
-    return plain if plain.strip() else None
-
-
 def _name(value: Any, what: str, notes: dict[str, int]) -> str:
     """Return the text of an action or type, "" for what is empty."""
     plain = freeze(value, only_known=True)
     if plain is None:
         return ""
     if type(plain) is int:
-        plain = _integer_text(plain)
+        plain = integer_text(plain)
     if type(plain) is not str:
         raise InvalidEventError(
             f"odp_{what} must be text, not {name_of(value)}",
@@ -434,7 +375,7 @@ def _name(value: Any, what: str, notes: dict[str, int]) -> str:
 def _cut(text: str, notes: dict[str, int]) -> str:
     if len(text) <= MAX_TEXT:
         return text
-    _note(notes, "cut")
+    note(notes, "cut")
     return text[:MAX_TEXT]
 
 
@@ -507,30 +448,23 @@ def _fit(value: Any, notes: dict[str, int], depth: int) -> Any:
     if kind is int:
         if -MAX_INTEGER <= value <= MAX_INTEGER:
             return value
-        _note(notes, "integer")
-        return _cut(_integer_text(value), notes)
+        note(notes, "integer")
+        return _cut(integer_text(value), notes)
     if kind is float:
         if math.isfinite(value):
             return value
-        _note(notes, "not_finite")
+        note(notes, "not_finite")
         return None
     if kind is not dict and kind is not list:
         return value
     if depth > MAX_DEPTH:
-        _note(notes, "depth")
+        note(notes, "depth")
         return None
     if kind is list:
         return [_fit(item, notes, depth + 1) for item in value]
     return {
         _cut(key, notes): _fit(item, notes, depth + 1) for key, item in value.items()
     }
-
-
-def _integer_text(value: int) -> str:
-    try:
-        return str(value)
-    except ValueError:  # more digits than sys.set_int_max_str_digits allows
-        return f"{value:#x}"[: MAX_TEXT + 1]
 
 
 def _seconds(timestamp: Any, notes: dict[str, int]) -> int | str | None:
@@ -558,10 +492,10 @@ def _seconds(timestamp: Any, notes: dict[str, int]) -> int | str | None:
         if abs(number) >= _MILLISECONDS_FROM:
             raise ValueError
         if thousandfold:
-            _note(notes, "milliseconds")
+            note(notes, "milliseconds")
         return math.floor(number)
     except Exception:  # anything may have been logged as a time, see _plain
-        _note(notes, "timestamp")
+        note(notes, "timestamp")
         return None
 
 
@@ -571,10 +505,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _note(notes: dict[str, int], kind: str) -> None:
-    notes[kind] = notes.get(kind, 0) + 1
 
 
 def _without_surrogates(value: Any) -> Any:

@@ -14,20 +14,14 @@ class Loaded:
     """The functions of those modules."""
 
     def __init__(self) -> None:
-        from ._event import canonical_identifiers, load_encoder
+        from ._event import load_encoder
         from ._making import Builder
-        from ._stats import plus, shown
-        from .stores._tally import counts_type
         from .transports._http import Http
         from .transports._retry import Retry
 
         self.Builder = Builder
-        self.canonical_identifiers = canonical_identifiers
-        self.plus = plus
-        self.shown = shown
         self.Http = Http
         self.Retry = Retry
-        counts_type()
         load_encoder()
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ._flusher import Flusher
-from .stores._counts import Counts
+from .stores._counts import NONE, Counts
 
 
-@dataclass(frozen=True, slots=True)
-class Stats(Counts):
+class Stats(NamedTuple):
     """
     What became of every event of a client, read at one moment.
 
@@ -25,7 +24,6 @@ class Stats(Counts):
             never answered.
         pending: Events waiting in memory, or on their way.
         spooled: Events waiting on disk.
-        moved: What is in memory and on disk at the moment of reading, counted once: 0.
         replayed: Events that ODP took and that earlier processes had left on disk; not
             part of the sum above.
         queue_bytes: About how many bytes of JSON are waiting.
@@ -39,6 +37,16 @@ class Stats(Counts):
             ``unconfigured`` (no key yet) or ``disabled``.
     """
 
+    accepted: int = 0
+    delivered: int = 0
+    rejected: Mapping[str, int] = NONE
+    dropped: Mapping[str, int] = NONE
+    pending: int = 0
+    spooled: int = 0
+    replayed: int = 0
+    queue_bytes: int = 0
+    retried: int = 0
+    adjusted: Mapping[str, int] = NONE
     requests: int = 0
     batches: int = 0
     last_error: str | None = None
@@ -46,39 +54,65 @@ class Stats(Counts):
     state: str = "idle"
 
 
-def plus(total: Stats | None, flusher: Flusher) -> Stats:
-    """Return *total* with what became of the events of *flusher*."""
-    total = total or Stats()
-    # The spool first: what is moved there meanwhile then still counts as pending.
-    if flusher.beyond is not None:
-        total = plus(total, flusher.beyond)
-    counts, progress = flusher.store.counts(), flusher.progress
-    moved = total.moved + counts.moved
-    return replace(
-        total,
-        accepted=total.accepted + counts.accepted,
-        delivered=total.delivered + counts.delivered,
-        rejected=_summed(total.rejected, counts.rejected),
-        dropped=_summed(total.dropped, counts.dropped),
-        pending=total.pending + counts.pending,
-        spooled=total.spooled + counts.spooled,
-        moved=moved,
-        replayed=total.replayed + counts.replayed,
-        queue_bytes=total.queue_bytes + counts.queue_bytes,
-        retried=total.retried + counts.retried,
-        adjusted=_summed(total.adjusted, counts.adjusted),
-        requests=total.requests + progress.requests,
-        batches=total.batches + progress.batches,
-        last_error=progress.last_error or total.last_error,
-        last_success=progress.last_success or total.last_success,
+class Total(NamedTuple):
+    """What several flushers did, added up."""
+
+    counts: Counts = Counts()
+    requests: int = 0
+    batches: int = 0
+    last_error: str | None = None
+    last_success: float | None = None
+
+    def plus(self, flusher: Flusher) -> Total:
+        """Return this with what became of the events of *flusher*."""
+        # The spool first: what is moved there meanwhile then still counts as pending.
+        before = self if flusher.beyond is None else self.plus(flusher.beyond)
+        progress = flusher.progress
+        return Total(
+            _added(before.counts, flusher.store.counts()),
+            before.requests + progress.requests,
+            before.batches + progress.batches,
+            progress.last_error or before.last_error,
+            progress.last_success or before.last_success,
+        )
+
+    def shown(self, *, state: str) -> Stats:
+        """Return this as others may read it."""
+        counts = self.counts
+        return Stats(
+            accepted=counts.accepted,
+            delivered=counts.delivered,
+            rejected=dict(counts.rejected),
+            dropped=dict(counts.dropped),
+            # What is on its way from memory to disk is in both for a moment.
+            pending=counts.pending + counts.moved,
+            spooled=counts.spooled,
+            replayed=counts.replayed,
+            queue_bytes=counts.queue_bytes,
+            retried=counts.retried,
+            adjusted=dict(counts.adjusted),
+            requests=self.requests,
+            batches=self.batches,
+            last_error=self.last_error,
+            last_success=self.last_success,
+            state=state,
+        )
+
+
+def _added(one: Counts, two: Counts) -> Counts:
+    return Counts(
+        accepted=one.accepted + two.accepted,
+        delivered=one.delivered + two.delivered,
+        rejected=_summed(one.rejected, two.rejected),
+        dropped=_summed(one.dropped, two.dropped),
+        pending=one.pending + two.pending,
+        spooled=one.spooled + two.spooled,
+        moved=one.moved + two.moved,
+        replayed=one.replayed + two.replayed,
+        queue_bytes=one.queue_bytes + two.queue_bytes,
+        retried=one.retried + two.retried,
+        adjusted=_summed(one.adjusted, two.adjusted),
     )
-
-
-def shown(total: Stats | None, *, state: str) -> Stats:
-    """Return *total* as others may read it."""
-    total = total or Stats()
-    # What is on its way from memory to disk is in both for a moment.
-    return replace(total, pending=total.pending + total.moved, moved=0, state=state)
 
 
 def _summed(one: Mapping[str, int], two: Mapping[str, int]) -> dict[str, int]:

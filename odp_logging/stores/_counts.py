@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
+
+NONE: Mapping[str, int] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """
     What a store did with its events, read at one moment.
 
@@ -18,15 +20,15 @@ class Counts:
 
     accepted: int = 0
     delivered: int = 0
-    rejected: Mapping[str, int] = field(default_factory=dict)
-    dropped: Mapping[str, int] = field(default_factory=dict)
+    rejected: Mapping[str, int] = NONE
+    dropped: Mapping[str, int] = NONE
     pending: int = 0
     spooled: int = 0
-    moved: int = field(default=0, repr=False)
+    moved: int = 0
     replayed: int = 0
     queue_bytes: int = 0
     retried: int = 0
-    adjusted: Mapping[str, int] = field(default_factory=dict)
+    adjusted: Mapping[str, int] = NONE
 
     @property
     def waiting(self) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -654,7 +653,7 @@ class Spool:
             counts = self._counts()
             gone = counts.delivered + sum(counts.rejected.values())
             gone += sum(counts.dropped.values())
-            return replace(counts, accepted=gone + counts.waiting + counts.moved)
+            return counts._replace(accepted=gone + counts.waiting + counts.moved)
         with self._lock.section():
             self._mend()
             self._commits.entered += self._tally.count_refused()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from functools import cache
 from typing import TYPE_CHECKING
+
+from ._counts import Counts
 
 if TYPE_CHECKING:
     from .._event import OdpEvent
-    from ._counts import Counts
 
 
 class Tally:
@@ -69,7 +69,7 @@ class Tally:
             unbooked: Those of the pending that were not counted as accepted yet.
             size: Bytes of what waits.
         """
-        return counts_type()(
+        return Counts(
             accepted=self.accepted + unbooked,
             delivered=self.delivered,
             rejected=dict(self.rejected),
@@ -82,14 +82,6 @@ class Tally:
             replayed=self.replayed,
             adjusted=dict(self.adjusted),
         )
-
-
-@cache
-def counts_type() -> type[Counts]:
-    """Return the class of what a tally returns, imported at the first call."""
-    from ._counts import Counts  # with `dataclasses`: not before there are any
-
-    return Counts
 
 
 def _add(counts: dict[str, int], name: str, count: int) -> None:

@@ -39,12 +39,14 @@ class Running:
         close: Sends what is left, and ends.
         waiting: How many events it holds, as far as it tells.
         room: How many it may hold and lose none.
+        step: Events between two looks at that.
     """
 
     log: Callable[[], object]
     close: Callable[[], object]
     waiting: Callable[[], int]
     room: int
+    step: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,10 @@ def _own(host: str, **settings: Any) -> Running:
         handler.client.flush(60)
         handler.close()
 
-    return Running(shop.purchase, close, lambda: handler.client.stats.pending, 9_000)
+    def waiting() -> int:
+        return handler.client.stats.pending
+
+    return Running(shop.purchase, close, waiting, 8_000, step=1_000)
 
 
 def _own_500(host: str) -> Running:
@@ -344,9 +349,9 @@ def carry(peer: Peer, host: str, events: int) -> dict[str, float]:
         if not peer.logs:
             shop.purchase()
         running.log()
-        if number % 50 == 0:
+        if number % running.step == 0:
             while running.waiting() > running.room:
-                time.sleep(0.001)
+                time.sleep(0.005)
     running.close()
     return {"cpu": time.process_time(), "wall": time.perf_counter() - began}
 
