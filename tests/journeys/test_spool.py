@@ -100,7 +100,8 @@ def test_kill_storm(
     assert len(storm.numbers) > 200
     assert set(storm.numbers) - set(delivered(odp)) == set()
     assert odp.stats()["rejected"] == 0
-    assert left(home) == []
+    # Who is killed as he removes a file that is empty leaves its lock, swept later.
+    assert [name for name in left(home) if not name.endswith(".lock")] == []
 
 
 def test_time_limits(python: Python, odp: Emulator, home: Path) -> None:
