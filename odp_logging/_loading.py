@@ -14,8 +14,8 @@ class Loaded:
     """The functions of those modules."""
 
     def __init__(self) -> None:
-        from ._event import load_encoder
         from ._making import Builder
+        from ._ordinary import load_encoder
         from .transports._http import Http
         from .transports._retry import Retry
 

@@ -7,8 +7,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ._event import OWN_DATA, OdpEvent, canonical_identifiers, ordinary
+from ._event import OWN_DATA, OdpEvent
+from ._identifiers import canonical_identifiers
 from ._ids import new_id
+from ._ordinary import ordinary
 from ._plain import Unfit, freeze_mapping, name_of
 from .exceptions import InvalidEventError
 

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from structlog import contextvars
 
 from odp_logging import OdpClient, OdpEvent, OdpHandler, bound_data, bound_identifiers
-from odp_logging import _event as event_module
-from odp_logging._event import new_ids, ordinary
+from odp_logging import _ordinary as ordinary_module
+from odp_logging._ids import new_ids
 from odp_logging._making import Builder
 from odp_logging._mapping import Capture, capture, sized
+from odp_logging._ordinary import ordinary
 
 from .conftest import KEY
 
@@ -31,11 +32,11 @@ ENCODERS = ["stdlib", "msgspec"]
 @pytest.fixture(params=ENCODERS)
 def encoder(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Encode with the standard library, then with the extra ``fast``."""
-    monkeypatch.setattr(event_module, "_fast", None)
-    monkeypatch.setattr(event_module, "_is_loaded", False)
+    monkeypatch.setattr(ordinary_module, "_fast", None)
+    monkeypatch.setattr(ordinary_module, "_is_loaded", False)
     if request.param == "msgspec":
-        event_module.load_encoder()
-        assert event_module._fast is not None
+        ordinary_module.load_encoder()
+        assert ordinary_module._fast is not None
     yield request.param
 
 
@@ -135,7 +136,7 @@ def test_ordinary_makes_what_the_class_makes(
 ) -> None:
     """Where the short way makes an event at all, it is the very same one."""
     encoded = msgspec.json.Encoder().encode if kind == "msgspec" else None
-    before, event_module._fast = event_module._fast, encoded
+    before, ordinary_module._fast = ordinary_module._fast, encoded
     try:
         quick = ordinary(
             action,
@@ -146,7 +147,7 @@ def test_ordinary_makes_what_the_class_makes(
             "an-id",
         )
     finally:
-        event_module._fast = before
+        ordinary_module._fast = before
     if quick is None:
         return
     slow = OdpEvent(
