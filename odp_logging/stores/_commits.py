@@ -47,6 +47,7 @@ class Commits:
         self._tally = tally
         self._line: deque[Waiting] = deque()
         self._writing: tuple[Sequence[Waiting], int] = ((), 0)
+        # Of both at most one is set, to what is being added or was added last.
         self._moving: tuple[Sequence[OdpEvent], int] | None = None
         self._moved: tuple[Sequence[OdpEvent], ...] = ()
 
@@ -75,8 +76,10 @@ class Commits:
 
     def clear(self) -> int:
         """Give up all that is lined up; return how many events that were."""
-        lost = len(self._line)
-        self._line.clear()
+        lost = 0
+        while self._line:  # one by one: another thread may line up more meanwhile
+            self._line.popleft()
+            lost += 1
         self.entered += lost
         return lost
 
@@ -91,6 +94,7 @@ class Commits:
         while line:
             # By position: a finaliser may line up more in the middle of this.
             taken = [line[place] for place in range(min(len(line), MOST))]
+            self._moving = None
             self._writing = taken, self.entered + 1
             self._add(file, [waiting.event for waiting in taken])
             self._tally.accepted += len(taken)
@@ -104,6 +108,7 @@ class Commits:
         Raises:
             SpoolError: None was written.
         """
+        self._writing = (), 0
         self._moving = events, self.entered + 1
         self._add(file, events)
         self._note_moved(events)

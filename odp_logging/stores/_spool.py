@@ -214,6 +214,7 @@ class Spool:
     def bury(self, events: Sequence[OdpEvent], reasons: Mapping[int, str]) -> None:
         """Keep those of *events* that were rejected, by position, as dead letters."""
         with self._lock.section():
+            self._mend()  # before a number is used that who was cut off may have used
             try:
                 file = self._file()
                 first = self._commits.entered + 1

@@ -15,7 +15,7 @@ import pytest
 from odp_logging import OdpEvent
 from odp_logging._delivery import Delivery
 from odp_logging.stores._spool import RETRY, Spool
-from odp_logging.stores._spoolfile import Unwritable
+from odp_logging.stores._spoolfile import SpoolFile, Unwritable
 from odp_logging.stores._stored import stored
 
 from .contract import balanced, event, numbers
@@ -151,6 +151,61 @@ def test_a_move_that_is_cut_off(store, written):
     assert store.has_kept(events) is written
     assert drained(store) == list(range(100 if written else 1))
     assert balanced(store)
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Have the next commit find the disk full."""
+    left, add = [0], SpoolFile.add
+
+    def adding(file: SpoolFile, bodies: Sequence[bytes], first: int) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise Unwritable("database or disk is full")
+        add(file, bodies, first)
+
+    monkeypatch.setattr(SpoolFile, "add", adding)
+    return lambda: left.__setitem__(0, 1)
+
+
+def test_a_move_that_failed_is_not_taken_for_done(tmp_path, failing):
+    """Not by who mends later, when its numbers are those of other events."""
+    now = [0.0]
+    store = make(tmp_path / "spool", clock=lambda: now[0])
+    store.put(event(0))
+    moved = [event(1), event(2)]
+    failing()
+    assert not store.keep(moved)
+    now[0] += RETRY + 1
+    assert store.try_put(event(3)) is not None
+    failing()
+    assert store.try_put(event(4)) is None
+
+    counts = store.counts()
+    assert (counts.accepted, counts.spooled, counts.moved) == (2, 2, 0)
+    assert not store.has_kept(moved)
+
+
+def test_dead_letters_do_not_pass_for_what_failed(store, failing):
+    """A dead letter written next has the number of what could not be written."""
+    moved = [event(1), event(2)]
+    failing()
+    assert not store.keep(moved)
+    store.bury([event(3)], {0: "no"})
+
+    counts = store.counts()
+    assert (counts.accepted, counts.spooled, counts.moved) == (1, 1, 0)
+    assert not store.has_kept(moved)
+
+
+def test_what_was_adjusted_is_counted_once(store, failing):
+    """Also by who mends after another commit, which failed."""
+    store.put(OdpEvent("a", {"fs_user_id": "u"}, data={"text": "x" * 2000}))
+    before = dict(store.counts().adjusted)
+    failing()
+    assert not store.keep([event(1)])
+
+    assert dict(store.counts().adjusted) == before
 
 
 def test_what_was_adjusted_is_counted(store):

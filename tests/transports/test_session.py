@@ -283,6 +283,20 @@ def test_a_wire_never_tells_a_socket_not_to_wait() -> None:
     assert wire.left() > 0
 
 
+def test_a_socket_need_not_tell_its_time_out() -> None:
+    """urllib3's stand-in for a socket with pyOpenSSL can only be told one."""
+
+    class Mute:
+        def settimeout(self, seconds: float) -> None:
+            self.seconds = seconds
+
+    wire, mute = Wire(), Mute()
+    wire.begin(10)
+    wire.keep_time(mute)  # type: ignore[arg-type]
+
+    assert 9 < mute.seconds <= 10
+
+
 def test_a_read_after_the_time_is_up_does_not_wait() -> None:
     """When the time is up, nothing is read any more, even if it is there."""
     wire = Wire()
