@@ -7,7 +7,7 @@ import sys
 import time as _time
 import weakref
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import _lifecycle
@@ -17,6 +17,7 @@ from ._context import Bound, bound
 from ._diagnostics import Diagnostics
 from ._flusher import Flusher
 from ._identifiers import canonical_identifiers
+from ._ids import Identified
 from ._mapping import capture, sized
 from ._plain import name_of
 from ._stats import Stats, Total
@@ -134,9 +135,7 @@ class OdpClient:
 
     def send(self, event: OdpEvent) -> None:
         """Send *event*; what is no `OdpEvent` is rejected and counted."""
-        if not issubclass(
-            type(event), _event_type()
-        ):  # isinstance would ask the object
+        if not issubclass(type(event), Identified):  # isinstance would ask the object
             self._refuse(
                 "no_event",
                 f"send takes an OdpEvent, not {name_of(event)}; use"
@@ -457,13 +456,6 @@ def _aged(history: _History, flusher: Flusher) -> _History:
         past = past.plus(done)
         earlier = tuple(each for each in earlier if each is not done)
     return (*earlier, flusher), past
-
-
-@cache
-def _event_type() -> type[OdpEvent]:
-    from ._event import OdpEvent  # loaded, where one is sent
-
-    return OdpEvent
 
 
 class _Waiting:

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from ._identifiers import canonical_identifiers as canonical_identifiers
 from ._identifiers import integer_text, note
+from ._ids import Identified
 from ._ids import new_id as new_id
 from ._ids import new_ids as new_ids
 from ._plain import MAX_DEPTH, MAX_TEXT, freeze, freeze_mapping, name_of
@@ -47,7 +48,7 @@ _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
-class OdpEvent:
+class OdpEvent(Identified):
     """
     One event as ODP will get it.
 

@@ -5,6 +5,12 @@ from __future__ import annotations
 import os
 
 
+class Identified:
+    """What has an idempotence id: an `OdpEvent`, known without importing its module."""
+
+    __slots__ = ()
+
+
 def new_id() -> str:
     """Return a new UUID4 as text, from the system's randomness (safe after a fork)."""
     return new_ids(1)[0]

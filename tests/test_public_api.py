@@ -222,6 +222,25 @@ assert handler.client.flush(30)
     assert ("<OdpEvent" in " ".join(said)) == bool(settings)
 
 
+def test_a_finaliser_sends_an_event(emulator):
+    """An event made before is counted when the first one is sent by a finaliser."""
+    code = """
+class Late:
+    def __init__(self):
+        self.event = odp_logging.OdpEvent("late", {"email": "a@b.example"})
+
+    def __del__(self, client=handler.client, print=print):
+        client.send(self.event)
+        print("accepted", client.stats.accepted, flush=True)
+
+late = Late()
+late.itself = late
+"""
+    host = f"api_key={KEY!r}, api_host={emulator.url!r}"
+
+    assert said_by(CONFIGURED % host + code)[-2:] == ["accepted", "1"]
+
+
 def test_the_version_is_one():
     """The package says the version that is installed."""
     assert odp_logging.__version__ == version("odp-logging")
