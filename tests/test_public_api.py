@@ -227,7 +227,9 @@ def test_a_finaliser_sends_an_event(emulator):
     code = """
 class Late:
     def __init__(self):
-        self.event = odp_logging.OdpEvent("late", {"email": "a@b.example"})
+        from odp_logging import OdpEvent
+
+        self.event = OdpEvent("late", {"email": "a@b.example"})
 
     def __del__(self, client=handler.client, print=print):
         client.send(self.event)
