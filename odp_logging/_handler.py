@@ -108,10 +108,15 @@ class OdpHandler(logging.Handler):
             action = fields[ACTION]
             if type(action) is not str or len(action) > _LONG:
                 return self._handle_any(record)
-            # Their values are looked at later: what could change by then names nobody.
             identifiers = fields.get("odp_identifiers")
             if identifiers is not None:
                 identifiers = _copy(identifiers)
+                for value in identifiers.values():
+                    if type(value) is str:
+                        if len(value) > _LONG:
+                            return self._handle_any(record)
+                    elif type(value) is not int:
+                        return self._handle_any(record)
             data = fields.get("odp_data")
             if data is not None:
                 data = _copy(data)

@@ -186,6 +186,11 @@ class Size(str, Enum):
         {"odp_type": Size.LARGE},
         {"odp_timestamp": datetime(2026, 1, 2, tzinfo=timezone.utc)},
         {"odp_action": Size.LARGE},
+        {"odp_action": "x" * 300},
+        {"odp_type": "x" * 300},
+        {"odp_timestamp": "x" * 300},
+        {"odp_identifiers": {"email": "x" * 300}},
+        {"odp_identifiers": {"user": UUID(int=7)}},
     ],
 )
 def test_what_is_unusual_takes_the_long_way(fields, monkeypatch) -> None:
