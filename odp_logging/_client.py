@@ -208,9 +208,12 @@ class OdpClient:
                 " and set ODP_API_KEY=test ODP_API_HOST=http://127.0.0.1:8181",
             )
 
-    def arrived(self) -> None:
-        """Look at what a handler left at `intake`: somebody may have to send it."""
+    def arrived(self, intake: Intake) -> None:
+        """Look at what a handler left at *intake*: somebody may have to send it."""
         flusher = self._flusher
+        if flusher.intake is not intake:  # configured anew since it was looked up
+            earlier = [each for each in self._history[0] if each.intake is intake]
+            flusher = earlier[0] if earlier else flusher
         if flusher.store.look():
             flusher.wake(due=True)
         elif flusher.idle:

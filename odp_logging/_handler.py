@@ -30,6 +30,9 @@ _USUAL = len(logging.makeLogRecord({}).__dict__) + 3
 _KNOWN = 1000
 """Names of loggers remembered, at most: an application may make them up."""
 
+_UNKNOWN = -1
+"""No process's id, and not None either: so is it without ``logging.logProcesses``."""
+
 _WATCH = Watch()
 
 
@@ -96,19 +99,24 @@ class OdpHandler(logging.Handler):
                 return self._handle_any(record)
             intake = self.client.intake
             if (
-                self._others.get(record.name) != fields["process"]
+                self._others.get(record.name, _UNKNOWN) != fields["process"]
                 or self.filters
                 or intake.busy
                 or len(_WATCH.watched) != _WATCH.expected
             ):
                 return self._handle_any(record)
             action = fields[ACTION]
-            if type(action) is not str:
+            if type(action) is not str or len(action) > _LONG:
                 return self._handle_any(record)
-            # Their values are looked at later: what could change by then names nobody.
             identifiers = fields.get("odp_identifiers")
             if identifiers is not None:
                 identifiers = _copy(identifiers)
+                for value in identifiers.values():
+                    if type(value) is str:
+                        if len(value) > _LONG:
+                            return self._handle_any(record)
+                    elif type(value) is not int:
+                        return self._handle_any(record)
             data = fields.get("odp_data")
             if data is not None:
                 data = _copy(data)
@@ -135,7 +143,9 @@ class OdpHandler(logging.Handler):
                 stamp = fields.get("odp_timestamp")
                 event_id = fields.get("odp_idempotence_id")
                 for value in (event_type, stamp, event_id):
-                    if type(value) not in _PLAIN:
+                    if type(value) not in _PLAIN or (
+                        type(value) is str and len(value) > _LONG
+                    ):
                         return self._handle_any(record)
             path, line, created = record.pathname, record.lineno, record.created
         except Exception:  # nothing is done yet, and nothing raised into a log call
@@ -149,7 +159,7 @@ class OdpHandler(logging.Handler):
             )
             # fmt: on
             if intake.idle or len(incoming) >= intake.look_at:
-                self.client.arrived()
+                self.client.arrived(intake)
         except Exception as error:  # nothing is raised into a log call
             self.client.failed(error, _origin(record))
         return True

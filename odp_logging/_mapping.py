@@ -101,7 +101,10 @@ def sized(bare: tuple[Any, ...]) -> Capture:
     unusual = type(time) is not float
     if identifiers is not None:
         for key, value in identifiers.items():
-            if type(value) is str and type(key) is str:
+            if type(key) is not str:  # its hash may be another one by now
+                size += 48
+                unusual = True
+            elif type(value) is str:
                 size += len(key) + len(value) + 12
             elif type(value) is int and -_LARGE < value < _LARGE:
                 size += 48

@@ -187,6 +187,11 @@ class Size(str, Enum):
         {"odp_type": Size.LARGE},
         {"odp_timestamp": datetime(2026, 1, 2, tzinfo=timezone.utc)},
         {"odp_action": Size.LARGE},
+        {"odp_action": "x" * 300},
+        {"odp_type": "x" * 300},
+        {"odp_timestamp": "x" * 300},
+        {"odp_identifiers": {"email": "x" * 300}},
+        {"odp_identifiers": {"user": UUID(int=7)}},
     ],
 )
 def test_what_is_unusual_takes_the_long_way(fields, monkeypatch) -> None:
@@ -291,3 +296,71 @@ def test_a_flag_names_nobody() -> None:
 
     assert event is not None and dict(event.identifiers) == {"email": "a@b.c"}
     assert event.adjusted == {"identifier": 1}
+
+
+@pytest.fixture
+def unsent(monkeypatch: pytest.MonkeyPatch) -> Iterator[OdpClient]:
+    """A client that keeps what comes in, in a process where structlog bound nothing."""
+    for name in ("structlog_odp_identifiers", "structlog_odp_data"):
+        # Bound by another test: from then on each record takes the long way.
+        monkeypatch.delitem(contextvars._CONTEXT_VARS, name, raising=False)
+    client = OdpClient("key", api_host="http://127.0.0.1:9")
+    client._flusher._transport = None
+    yield client
+    client._flusher.give_up("end of the test")
+
+
+USUAL = {"name": "shop", "odp_action": "a", "odp_identifiers": {"email": "a@b.c"}}
+
+
+def test_a_record_without_a_process_takes_the_long_way(unsent, monkeypatch) -> None:
+    """Without ``logging.logProcesses`` it is None, as is an unknown logger's."""
+    emitted: list[logging.LogRecord] = []
+
+    class Handler(OdpHandler):
+        def emit(self, record: logging.LogRecord) -> None:
+            emitted.append(record)
+
+    monkeypatch.setattr(logging, "logProcesses", False)
+    OdpHandler(client=unsent).handle(logging.makeLogRecord(USUAL))  # others are warm
+    handler = Handler(client=unsent)
+    for _ in range(3):
+        handler.handle(logging.makeLogRecord(USUAL))
+
+    assert len(emitted) == 3
+
+
+def test_what_comes_late_into_an_earlier_buffer_is_sent(emulator, monkeypatch) -> None:
+    """A log call that was held up over `configure` wakes whom it left its event to."""
+    monkeypatch.delitem(contextvars._CONTEXT_VARS, "structlog_odp_data", raising=False)
+    client = OdpClient(KEY, api_host=emulator.url, flush_interval=0.05)
+    earlier = client.intake
+    assert client.flush(10)
+    client.configure("another")
+    assert client.close(10)
+
+    bare = ("a", {"email": "a@b.c"}, None, None, None, 1e9, None, None, "/shop.py", 3)
+    earlier.incoming.append(bare)
+    assert earlier.idle
+    client.arrived(earlier)
+
+    assert emulator.wait_for(1, 5)
+    assert client.close(10)
+    assert client.stats.delivered == client.stats.accepted == 1
+
+
+def test_a_key_is_not_asked_for_its_hash_again() -> None:
+    """It may have another one by then, or none: the buffer would not get past it."""
+
+    class Key:
+        hashed = 0
+
+        def __hash__(self) -> int:
+            self.hashed += 1
+            assert self.hashed == 1
+            return 7
+
+    who: dict[Any, Any] = {Key(): 42, "email": "a@b.c"}
+    bare = ("a", who, None, None, None, 1.0, None, None, "/shop.py", 3)
+
+    assert sized(bare).identifiers == {"": 42, "email": "a@b.c"}

@@ -45,7 +45,7 @@ class Buffer:
     A `Store` in memory.
 
     `put`, or a log call by itself, appends to the deque of `intake` without a lock; the
-    books are kept at every `take`, for a large event, and every 256 events by whoever
+    books are kept at every `take`, for a large event, and every 512 events by whoever
     gets the lock without waiting. So a log call never waits for another one, and a
     signal handler or finaliser that logs in the middle of one cannot deadlock.
 
@@ -181,7 +181,8 @@ class Buffer:
         """Say that a batch is full: whoever sends it sorts it in. Or else sort in."""
         bound = self._bound()
         came = len(self.intake.incoming)
-        if self._unfinished or self._large or came >= bound:
+        to_batch = (self._due_bytes - self._bytes) // _SMALL
+        if self._unfinished or self._large or came >= bound or 0 <= to_batch < came:
             return self._sort_in()
         self.intake.look_at = bound
         return len(self._ready) + came >= self._due_size
@@ -299,9 +300,9 @@ class Buffer:
         self._bytes = sum([held.size for held in self._held])
         self._bytes += sum([each.size for each in self._building])
         self._size_last(len(self._ready))
-        self._unfinished = False
         left = self._tally.gone() + self._tally.moved
         self._tally.accepted = left + len(waiting) + len(self._held)
+        self._unfinished = False  # last: who cuts this off as well leaves it to do
 
     def _next_look(self) -> int:
         """How many may come in before the books must be looked at again."""

@@ -453,3 +453,47 @@ def test_whoever_interrupts_the_books_reads_them_balanced():
     assert wrong == []
     assert store.counts().accepted == 13
     assert balanced(store)
+
+
+def test_mending_that_is_cut_off_as_well_is_done_again():
+    """A second exception, anywhere in `_mend`, leaves nothing wrong for good."""
+    for step in range(1, 40):
+        store = make()
+        store.put(event(0))
+        store.counts()
+        store._ready.extend(store.intake.incoming)
+        store.intake.incoming.clear()
+        store._unfinished = True  # cut off before the books were written
+        left = [step]
+
+        def cut(frame, what, argument, left=left):
+            inside = frame.f_code.co_name in ("_mend", "gone", "_size_last")
+            if inside and what in ("line", "call"):
+                left[0] -= 1
+                if left[0] == 0:
+                    raise KeyboardInterrupt
+            return cut
+
+        before = sys.gettrace()
+        sys.settrace(cut)
+        try:
+            store.counts()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        assert balanced(store), step
+        assert store.counts().accepted == 1, step
+
+
+def test_what_may_fill_a_batch_by_its_bytes_is_looked_at():
+    """A batch is full by its bytes as well, where log calls leave what has no size."""
+    store = make(sized=lambda bare: event(0, text="x" * 3000), batch_bytes=50_000)
+    store._due_size = 500
+    store.take()
+    due = []
+    for _ in range(40):
+        store.intake.incoming.append(("bare",))
+        if len(store.intake.incoming) >= store.intake.look_at:
+            due.append(store.look())
+    assert any(due)
