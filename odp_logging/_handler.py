@@ -21,8 +21,10 @@ _PLAIN = frozenset({str, int, float, bool, type(None)})
 _copy = dict.copy
 
 _MANY = 32
+"""Values in an event, beyond which it is weighed at once."""
+
 _LONG = 256
-"""Values in an event, and characters in one, beyond which it is weighed at once."""
+"""Characters in a text, likewise."""
 
 _USUAL = len(logging.makeLogRecord({}).__dict__) + 3
 """Fields of a record that names an action, identifiers and data, and nothing else."""
@@ -207,7 +209,8 @@ class OdpHandler(logging.Handler):
         # "requests.something", and count unless they come from within our sending.
         name = f"{logger}." if type(logger) is str else ""
         if not name.startswith(_OWN):
-            if self._is_quick and name and len(self._others) < _KNOWN:
+            known = logger in self._others or len(self._others) < _KNOWN
+            if self._is_quick and name and known:
                 self._others[logger] = os.getpid()
             return False
         return not name.startswith("requests.") or self.client.is_sending()

@@ -94,7 +94,7 @@ def sized(bare: tuple[Any, ...]) -> Capture:
     """
     Return the capture whose fields, but for its size, a handler left as *bare*.
 
-    The handler has looked at what could change: the values of ``odp_data``.
+    The handler has looked at what could change, all values; not at identifiers' names.
     """
     action, identifiers, kind, data, stamp, time, event_id, bound, path, line = bare
     size = _OVERHEAD + len(action)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ._event import DEFAULT_TYPE, MAX_INTEGER, OWN_DATA, OdpEvent, made_of
-from ._plain import MAX_TEXT
+from ._plain import MAX_TEXT, MAX_VALUES
 from ._version import VERSION
 
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -37,7 +37,9 @@ def ordinary(
         event_id: One of `new_ids`.
     """
     head = _heads.get((kind, action)) or _new_head(kind, action)
-    if not head or not identifiers:
+    if not head or not 0 < len(identifiers) <= MAX_VALUES:
+        return None
+    if data and len(data) > MAX_VALUES:
         return None
     made = {
         "idempotence_id": event_id,

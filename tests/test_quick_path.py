@@ -17,7 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog import contextvars
 
-from odp_logging import OdpClient, OdpEvent, OdpHandler, bound_data, bound_identifiers
+from odp_logging import (
+    InvalidEventError,
+    OdpClient,
+    OdpEvent,
+    OdpHandler,
+    bound_data,
+    bound_identifiers,
+)
 from odp_logging import _ordinary as ordinary_module
 from odp_logging._ids import new_ids
 from odp_logging._making import Builder
@@ -364,3 +371,18 @@ def test_a_key_is_not_asked_for_its_hash_again() -> None:
     bare = ("a", who, None, None, None, 1.0, None, None, "/shop.py", 3)
 
     assert sized(bare).identifiers == {"": 42, "email": "a@b.c"}
+
+
+def test_what_is_bound_counts_as_well() -> None:
+    """An event of more values than it may have is rejected, whoever named them."""
+    more = {f"bound {number}": number for number in range(6_000)}
+    own = {f"own {number}": number for number in range(6_000)}
+    logged = capture(
+        {"odp_action": "a", "odp_identifiers": {"email": "a@b.c"}, "odp_data": own},
+        time=1.0,
+        origin=None,
+        bound=((), (more,)),
+    )
+
+    with pytest.raises(InvalidEventError, match="10000 values"):
+        Builder()(logged)

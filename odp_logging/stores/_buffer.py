@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Overflow = Literal["drop_oldest", "drop_newest", "block"]
 
 _LOOK_EVERY = 512
+_OVER = 64
+"""Events beyond the bound that nobody waits for while others make room on disk."""
 _SMALL = 4096
 _UNSEEN = 8192
 """Bytes that an event may have which nobody has looked at yet, at most."""
@@ -115,7 +117,7 @@ class Buffer:
         self._entered = 0
         self._tally = Tally()
         self.intake.look_at = self._next_look()
-        self._over = max(_LOOK_EVERY, self._max_size // 10)
+        self._over = max(_OVER, self._max_size // 10)
 
     # The caller's thread.
 
