@@ -209,8 +209,8 @@ class OdpHandler(logging.Handler):
         # "requests.something", and count unless they come from within our sending.
         name = f"{logger}." if type(logger) is str else ""
         if not name.startswith(_OWN):
-            known = logger in self._others or len(self._others) < _KNOWN
-            if self._is_quick and name and known:
+            room = len(self._others) < _KNOWN
+            if self._is_quick and name and (room or logger in self._others):
                 self._others[logger] = os.getpid()
             return False
         return not name.startswith("requests.") or self.client.is_sending()
