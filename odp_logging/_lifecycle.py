@@ -183,10 +183,9 @@ def _drain_late(line: Drainable) -> None:
     """Deliver what an atexit callback or a finaliser logged after the last drain."""
     if threading.get_ident() == threading.main_thread().ident:
         _finish([line])
-    elif not line.spooled():
+    else:
         # What a daemon thread cannot deliver is left to the main thread. It may be
-        # frozen in the middle of a line on stderr, and Python would abort. And in the
-        # middle of a request: what rests on disk would be sent once more.
+        # frozen in the middle of a line on stderr, and Python would abort.
         drain([line])
 
 
