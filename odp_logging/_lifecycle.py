@@ -82,8 +82,6 @@ _spent = 0.0
 _told = 0
 _kept = 0
 _ending = False
-_ender: int | None = None
-"""Ident of the thread that ends the process, as soon as one does."""
 _finishing = False
 _fatal: int | None = None
 
@@ -163,16 +161,13 @@ def drain(lines: list[Drainable]) -> None:
         for line, deadline in zip(lines, deadlines):
             line.end_drain(deadline)
     finally:
-        # Not what a daemon thread waits beside the one that ends the process: the same
-        # seconds would be counted twice, and too little be left for either.
-        if _ender in (None, threading.get_ident()):
-            _spent += time.monotonic() - start
+        _spent += time.monotonic() - start
 
 
 def _at_exit() -> None:
     """Drain for the last time, and say once what could not be delivered."""
-    global _ending, _ender
-    _ending, _ender = True, threading.get_ident()
+    global _ending
+    _ending = True
     lines = registered()
     for line in lines:
         line.go_synchronous(_drain_late)
@@ -272,11 +267,11 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _spent, _told, _kept, _ending, _ender, _finishing, _fatal
+    global _spent, _told, _kept, _ending, _finishing, _fatal
     _spent = 0.0
     _told = _kept = 0
     _ending = _finishing = False
-    _ender = _fatal = None
+    _fatal = None
     for line in registered():
         line.after_fork()
 

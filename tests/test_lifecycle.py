@@ -65,26 +65,6 @@ def test_lines_share_one_deadline(unspent: None) -> None:
     assert 0.15 < time.monotonic() - start < 0.4
 
 
-def test_other_threads_spend_nothing_of_the_end(
-    unspent: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What daemon threads wait beside the main one leaves the end all of its time."""
-    monkeypatch.setattr(_lifecycle, "_ender", threading.get_ident())
-    lines = [Line(0.2)]
-    daemons = [
-        threading.Thread(target=_lifecycle.drain, args=(lines,), daemon=True)
-        for _ in range(3)
-    ]
-    for daemon in daemons:
-        daemon.start()
-    for daemon in daemons:
-        daemon.join()
-    start = time.monotonic()
-    _lifecycle.drain(lines)  # type: ignore[arg-type]
-
-    assert 0.15 < time.monotonic() - start < 0.4
-
-
 def test_a_line_that_is_done_is_let_go() -> None:
     """Registering a line lets go of those that are done."""
     done, next_one = Line(0, done=True), Line(0)
