@@ -120,6 +120,7 @@ class Flusher:
         self._deadline: float | None = None
         self._not_before = 0.0
         self._late: Callable[[Flusher], object] | None = None
+        self._retired = False
 
     @property
     def idle(self) -> bool:
@@ -288,9 +289,22 @@ class Flusher:
             failing = delivery is not None and bool(delivery.pending)
             idle = 0 if delivery is not None and delivery.size else idle + 1
 
-    def give_up(self, reason: str) -> int:
-        """Drop what is left, and tell those who want to know; return how many."""
-        count = self.store.give_up(reason)
+    def give_up(self, reason: str, deadline: float = 0.0) -> int:
+        """
+        Drop what is left, and tell those who want to know; return how many.
+
+        At the end of the process the thread sends nothing any more: what it has under
+        way then would come to rest on disk as well, and be sent once more.
+
+        Args:
+            reason: Why, as the stats count it; "exit" for the end of the process.
+            deadline: Moment until which to wait for the end of a request.
+        """
+        self._retired = self._retired or reason == "exit"
+        drop = partial(self.store.give_up, reason)
+        count = self._turn.run(drop, max(0.0, deadline - self._clock()))
+        if count is None:
+            count = drop()
         self.reports.tell_drops(self.store, seconds=_TO_TELL)
         self.passage.give_up()
         return count
@@ -302,6 +316,10 @@ class Flusher:
     def spooled(self) -> int:
         """Return how many events rest on disk, for this process or the next."""
         return self.store.spooled()
+
+    def is_durable(self) -> bool:
+        """Whether an event that was put here is on disk already."""
+        return self.store.is_durable()
 
     def go_synchronous(self, drain: Callable[[Flusher], object]) -> None:
         """From now on call *drain* where a thread would have been woken."""
@@ -417,7 +435,7 @@ class Flusher:
         self._worker = threading.get_ident()
         mine = threading.current_thread()
         try:
-            while self._thread is mine and self._survive():
+            while self._thread is mine and not self._retired and self._survive():
                 pass
         finally:
             if self._thread is mine:
@@ -426,7 +444,8 @@ class Flusher:
                 self.idle = True
                 self.passage.end()  # who waits for this thread asks only once a second
         # What was put since the last look, by those who still saw a thread.
-        if self._thread is None and self._deadline is None and not self.is_empty():
+        ended = self._thread is None and self._deadline is None and not self._retired
+        if ended and not self.is_empty():
             self.wake()
 
     def _survive(self) -> bool:
@@ -539,6 +558,11 @@ class Flusher:
         wait = -1.0 if deadline is None else max(0.0, deadline - self._clock())
         if self._transport is None or not self.load(wait):
             return None
+        if self._retired and self._worker == threading.get_ident():
+            return None
+        due_by = self._due_by(deadline)
+        if due_by is not None and self._clock() >= due_by:
+            return None  # an answer would come too late, and all be sent again
         # Until it is reported, nobody who waits is told that it has left.
         self.passage.begin()
         self._again = False
@@ -548,7 +572,7 @@ class Flusher:
         delivery = _nothing()
         if batch.events:
             self.progress.state = "sending"
-            delivery = self._transport.send(batch, deadline=self._due_by(deadline))
+            delivery = self._transport.send(batch, deadline=due_by)
             self._note(delivery)
         self.store.settle(batch, delivery)
         self._due = False  # before the count: a put after it says so itself

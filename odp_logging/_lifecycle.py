@@ -39,11 +39,14 @@ class Drainable(Protocol):
     def end_drain(self, deadline: float) -> bool:
         """Wait until everything has left, or for *deadline*."""
 
-    def give_up(self, reason: str) -> int:
-        """Drop what is left; return how many events that were."""
+    def give_up(self, reason: str, deadline: float = 0.0) -> int:
+        """Drop what is left, between two requests if one ends before *deadline*."""
 
     def spooled(self) -> int:
         """Return how many events rest on disk."""
+
+    def is_durable(self) -> bool:
+        """Whether an event that was put here is on disk already."""
 
     def hush(self, deadline: float) -> None:
         """Have no thread but the main one write lines, from *deadline* on."""
@@ -82,8 +85,11 @@ _spent = 0.0
 _told = 0
 _kept = 0
 _ending = False
+_ender: int | None = None
+"""Ident of the thread that ends the process, once one does."""
 _finishing = False
 _fatal: int | None = None
+_has_module_lock = False
 
 
 def register(line: Drainable) -> None:
@@ -152,7 +158,6 @@ _hooked_pid = 0
 
 def drain(lines: list[Drainable]) -> None:
     """Send all that *lines* hold, within what is left of their shutdown timeouts."""
-    global _spent
     start = time.monotonic()
     deadlines = [start + max(0.0, line.shutdown_timeout - _spent) for line in lines]
     try:
@@ -161,13 +166,22 @@ def drain(lines: list[Drainable]) -> None:
         for line, deadline in zip(lines, deadlines):
             line.end_drain(deadline)
     finally:
+        _spend(start)
+
+
+def _spend(start: float) -> None:
+    """Take the time since *start* off what the end of the process may take."""
+    global _spent
+    # Not what a daemon thread waits beside the one that ends the process: the same
+    # seconds would count twice, and leave too little for either.
+    if _ender in (None, threading.get_ident()):
         _spent += time.monotonic() - start
 
 
 def _at_exit() -> None:
     """Drain for the last time, and say once what could not be delivered."""
-    global _ending
-    _ending = True
+    global _ending, _ender
+    _ending, _ender = True, threading.get_ident()
     lines = registered()
     for line in lines:
         line.go_synchronous(_drain_late)
@@ -178,9 +192,10 @@ def _drain_late(line: Drainable) -> None:
     """Deliver what an atexit callback or a finaliser logged after the last drain."""
     if threading.get_ident() == threading.main_thread().ident:
         _finish([line])
-    else:
+    elif not line.is_durable():
         # What a daemon thread cannot deliver is left to the main thread. It may be
-        # frozen in the middle of a line on stderr, and Python would abort.
+        # frozen in the middle of a line on stderr, and Python would abort; or in the
+        # middle of a request: what rests on disk would be sent once more.
         drain([line])
 
 
@@ -199,7 +214,7 @@ def _finish(lines: list[Drainable]) -> None:
         say(f"draining at exit failed with {type(error).__name__}")
     try:
         reachable = any([line.has_destination() for line in lines])
-        lost = sum([line.give_up("exit") for line in lines])
+        lost = sum([_give_up(line) for line in lines])
         _tell_lost(
             lost,
             time.monotonic() - started,
@@ -213,6 +228,15 @@ def _finish(lines: list[Drainable]) -> None:
         _finishing = False
         if _fatal is not None:
             _die(_fatal)
+
+
+def _give_up(line: Drainable) -> int:
+    """Drop what *line* holds; return how many events that were."""
+    start = time.monotonic()
+    try:
+        return line.give_up("exit", start + max(0.0, line.shutdown_timeout - _spent))
+    finally:
+        _spend(start)
 
 
 def _newly_kept() -> int:
@@ -257,6 +281,7 @@ def _before_threads_end() -> None:
 
 def _before_fork() -> None:
     deadline = time.monotonic() + _FORK_WAIT
+    _take_module_lock(deadline)
     for line in registered():
         line.before_fork(deadline)
 
@@ -264,14 +289,36 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     for line in registered():
         line.after_fork_in_parent()
+    _give_module_lock_back()
+
+
+def _take_module_lock(deadline: float) -> None:
+    """
+    Take ``logging._lock`` before our own, as dictConfig does; until *deadline*.
+
+    logging's hook takes it after ours. A dictConfig that waits for one of ours then
+    would wait for ever, and so would the fork.
+    """
+    global _has_module_lock
+    acquire = getattr(getattr(logging, "_lock", None), "acquire", None)
+    if acquire is not None and acquire(timeout=max(0.0, deadline - time.monotonic())):
+        _has_module_lock = True
+
+
+def _give_module_lock_back() -> None:
+    global _has_module_lock
+    if _has_module_lock:
+        _has_module_lock = False
+        logging._lock.release()  # type: ignore[attr-defined]
 
 
 def _after_fork_in_child() -> None:
-    global _spent, _told, _kept, _ending, _finishing, _fatal
+    global _spent, _told, _kept, _ending, _ender, _finishing, _fatal, _has_module_lock
+    _has_module_lock = False  # logging has a new one
     _spent = 0.0
     _told = _kept = 0
     _ending = _finishing = False
-    _fatal = None
+    _ender = _fatal = None
     for line in registered():
         line.after_fork()
 

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -63,6 +64,56 @@ def test_lines_share_one_deadline(unspent: None) -> None:
     _lifecycle.drain(lines)  # type: ignore[arg-type]
 
     assert 0.15 < time.monotonic() - start < 0.4
+
+
+def test_other_threads_spend_nothing_of_the_end(
+    unspent: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What daemon threads wait beside the main one leaves the end all of its time."""
+    monkeypatch.setattr(_lifecycle, "_ender", threading.get_ident())
+    lines = [Line(0.2)]
+    daemons = [
+        threading.Thread(target=_lifecycle.drain, args=(lines,), daemon=True)
+        for _ in range(3)
+    ]
+    for daemon in daemons:
+        daemon.start()
+    for daemon in daemons:
+        daemon.join()
+    start = time.monotonic()
+    _lifecycle.drain(lines)  # type: ignore[arg-type]
+
+    assert 0.15 < time.monotonic() - start < 0.4
+
+
+def test_a_fork_takes_the_module_lock_first() -> None:
+    """Locks are taken in the order in which dictConfig takes them, and given back."""
+    seen: list[bool] = []
+
+    class Forked(Line):
+        def before_fork(self, deadline: float) -> None:
+            seen.append(_lifecycle.owns_module_lock())
+
+        def after_fork_in_parent(self) -> None:
+            seen.append(_lifecycle.owns_module_lock())
+
+        def after_fork(self) -> None:
+            pass
+
+    line = Forked(0)
+    _lifecycle.register(line)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # pytest has threads
+        pid = os.fork()
+    if pid == 0:
+        logging.getLogger("a new one")  # waits for the lock
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    line.done = True
+
+    assert status == 0
+    assert seen == [True, True]
+    assert not _lifecycle.owns_module_lock()
 
 
 def test_a_line_that_is_done_is_let_go() -> None:

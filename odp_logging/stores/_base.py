@@ -114,6 +114,9 @@ class Store(Protocol):
     def spooled(self) -> int:
         """Return how many events rest here on disk."""
 
+    def is_durable(self) -> bool:
+        """Whether what is put here is on disk when `put` returns."""
+
     def overflowed(self) -> int:
         """Return how many events were dropped for want of room."""
 

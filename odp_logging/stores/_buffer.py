@@ -572,6 +572,10 @@ class Buffer:
         """Return how many events rest on disk: none."""
         return 0
 
+    def is_durable(self) -> bool:
+        """Whether what is put here is on disk when `put` returns: it is not."""
+        return False
+
     def overflowed(self) -> int:
         """Return how many events were dropped for want of room."""
         return self._tally.overflowed()

@@ -155,8 +155,8 @@ class Spool:
                 self._write()
             due: bool | None = self._is_due()
             if not waiting.written:
-                # Out of the line already: somebody gave it up, and counted it, or it
-                # is a parent's, and this is the child.
+                # Out of the line already: it was given up, as the disk failed, and
+                # counted, or it is a parent's, and this is the child.
                 due = None if self._commits.withdraw(waiting) else False
         if self._said:
             self._tell()
@@ -240,17 +240,20 @@ class Spool:
 
     # Under the lock.
 
-    def _write(self) -> None:
-        """Write what is lined up, and drop what is too much; on failure, later."""
+    def _write(self) -> bool:
+        """Write what is lined up, and drop what is too much; False if not written."""
         self._mend()
         if not self.is_able():
-            return
+            return False
+        written = False
         try:
             if self._commits.waiting():
                 self._commits.write(self._file())
+            written = True
             self._bound()
         except (SpoolError, OSError) as error:
             self._failed(error)
+        return written
 
     def _mend(self) -> None:
         """Count again if an exception of a signal handler cut off who counted last."""
@@ -562,13 +565,13 @@ class Spool:
     def give_up(self, reason: str) -> int:
         """Let go of the files, which stay; return how many events are lost."""
         with self._lock.section():
-            if self._commits.waiting():
-                self._write()
+            written = self._write() if self._commits.waiting() else True
             try:
                 self._rewrite_removed()
             except (SpoolError, OSError) as error:
                 self._failed(error)
-            lost = self._commits.clear()
+            # Who lined up since then waits for our lock, and writes it himself.
+            lost = 0 if written else self._commits.clear()
             self._tally.drop(reason, lost)
             self._tally.accepted += lost
             self._given_up = True  # and not to be taken up again by ourselves
@@ -663,6 +666,10 @@ class Spool:
     def spooled(self) -> int:
         """Return how many events rest on disk."""
         return self.counts().spooled
+
+    def is_durable(self) -> bool:
+        """Whether what is put here is on disk when `put` returns: it is."""
+        return True
 
     def overflowed(self) -> int:
         """Return how many events were dropped for want of room."""

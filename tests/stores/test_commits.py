@@ -260,6 +260,30 @@ def test_what_waits_at_the_end_is_counted_by_whoever_gives_up(store):
     assert balanced(store)
 
 
+def test_who_comes_while_the_line_is_given_up_writes_himself(store):
+    """What is lined up after the last line was written is written, not cleared."""
+    answers: list[Any] = []
+    threads: list[threading.Thread] = []
+    write = store._write
+
+    def written() -> bool:
+        done: bool = write()
+        if not threads:
+            threads.extend(lined_up(store, 1, answers))
+        return done
+
+    store._write = written
+    store._commits.line_up(event(0))
+    assert store.give_up("exit") == 0
+    for thread in threads:
+        thread.join(10)
+
+    assert answers == [False] * THREADS
+    assert store.counts().dropped == {}
+    assert store.spooled() == 2 + THREADS
+    assert balanced(store)
+
+
 def large(tmp_path: Path) -> Spool:
     """Return a spool for many bytes."""
     many = {"batch_size": 500, "batch_bytes": 2**30, "max_bytes": 2**30}
