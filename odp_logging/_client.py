@@ -19,7 +19,7 @@ from ._flusher import Flusher
 from ._identifiers import canonical_identifiers
 from ._ids import Identified
 from ._mapping import capture, sized
-from ._plain import name_of
+from ._plain import DEFAULT_TYPE, name_of
 from ._stats import Stats, Total
 from .exceptions import ConfigurationError, InvalidEventError
 
@@ -77,7 +77,7 @@ class OdpClient:
         self,
         action: str,
         identifiers: Mapping[str, Any],
-        type: str | None = "fullstack",
+        type: str | None = DEFAULT_TYPE,
         data: Mapping[str, Any] | None = None,
     ) -> None:
         """

@@ -7,7 +7,7 @@ The names follow `structlog.contextvars`. What structlog itself has bound as
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Mapping, Sized
+from collections.abc import Container, Generator, Mapping, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -129,13 +129,15 @@ class Watch:
             if names is None:  # a structlog without a registry has to be asked
                 return
             watched, count = names, len(names)
-            if any(name in names for name in _THEIR_NAMES):
+            if _names_ours(names):
                 return
         self.watched = watched
         self.expected = count
 
 
-_THEIR_NAMES = ("structlog_odp_identifiers", "structlog_odp_data")
+def _names_ours(registry: Container[str]) -> bool:
+    """Whether structlog's *registry* has names that are ours."""
+    return "structlog_odp_identifiers" in registry or "structlog_odp_data" in registry
 
 
 def _copied(mapping: Any, *, shallow: bool) -> Any:
@@ -148,7 +150,7 @@ def _copied(mapping: Any, *, shallow: bool) -> Any:
 def _of_structlog(module: Any) -> Mapping[str, Any]:
     # get_contextvars() copies the whole context; its own registry answers "no" at once.
     variables = getattr(module, "_CONTEXT_VARS", None)
-    if variables is not None and not any(name in variables for name in _THEIR_NAMES):
+    if variables is not None and not _names_ours(variables):
         return _NOTHING
     found: Mapping[str, Any] = module.get_contextvars()
     return found

@@ -26,19 +26,24 @@ from ._identifiers import integer_text, note
 from ._ids import Identified
 from ._ids import new_id as new_id
 from ._ids import new_ids as new_ids
+from ._plain import DEFAULT_TYPE as DEFAULT_TYPE
 from ._plain import MAX_DEPTH, MAX_TEXT, freeze, freeze_mapping, name_of
 from ._version import VERSION as VERSION
 from .exceptions import InvalidEventError
 
-DEFAULT_TYPE = "fullstack"
-"""The type of an event that names none, as in every Feature Experimentation SDK."""
-
 MAX_INTEGER = 2**53
 """Integers beyond it lose digits in JSON readers that use doubles; sent as text."""
 
-OWN_DATA = frozenset(
-    {"idempotence_id", "data_source_type", "data_source", "data_source_version", "ts"}
+SOURCE: Mapping[str, str] = MappingProxyType(
+    {
+        "data_source_type": "sdk",
+        "data_source": "odp-logging",
+        "data_source_version": VERSION,
+    }
 )
+"""Default data that names who sends; the caller's overrides it, as in the SDKs."""
+
+OWN_DATA = frozenset({"idempotence_id", *SOURCE, "ts"})
 """Data that every event has: not counted, so that a full event can be made again."""
 
 _MILLISECONDS_FROM = 1e11
@@ -245,12 +250,7 @@ def _some(identifiers: dict[str, str]) -> dict[str, str]:
 def _data(
     data: Any, timestamp: Any, idempotence_id: Any, notes: dict[str, int]
 ) -> dict[str, Any]:
-    made: dict[str, Any] = {
-        "idempotence_id": None,
-        "data_source_type": "sdk",
-        "data_source": "odp-logging",
-        "data_source_version": VERSION,
-    }
+    made: dict[str, Any] = {"idempotence_id": None, **SOURCE}
     seconds = _seconds(timestamp, notes)
     if seconds is not None:
         made["ts"] = seconds

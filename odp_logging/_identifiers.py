@@ -30,13 +30,18 @@ def canonical_identifiers(
         text = _identifier(value, notes)
         if not text:
             continue
-        if key.lower().replace("-", "_") != "fs_user_id" or key == "fs_user_id":
-            canonical[key] = text
-        else:
+        if is_alias(key):
             alias = alias or text
+        else:
+            canonical[key] = text
     if alias:
         canonical.setdefault("fs_user_id", alias)
     return canonical
+
+
+def is_alias(key: str) -> bool:
+    """Whether *key* is another spelling of ``fs_user_id``."""
+    return key != "fs_user_id" and key.lower().replace("-", "_") == "fs_user_id"
 
 
 def _items(mapping: Any, what: str) -> list[tuple[str, Any]]:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ._event import DEFAULT_TYPE, MAX_INTEGER, OWN_DATA, OdpEvent, made_of
-from ._plain import MAX_TEXT, MAX_VALUES
-from ._version import VERSION
+from ._event import MAX_INTEGER, OWN_DATA, SOURCE, OdpEvent, made_of
+from ._identifiers import is_alias
+from ._plain import DEFAULT_TYPE, MAX_TEXT, MAX_VALUES
 
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
@@ -41,13 +41,7 @@ def ordinary(
         return None
     if data and len(data) > MAX_VALUES:
         return None
-    made = {
-        "idempotence_id": event_id,
-        "data_source_type": "sdk",
-        "data_source": "odp-logging",
-        "data_source_version": VERSION,
-        "ts": math.floor(seconds),
-    }
+    made = {"idempotence_id": event_id, **_source, "ts": math.floor(seconds)}
     if data:
         made.update(data)
     kind = kind or DEFAULT_TYPE
@@ -139,10 +133,8 @@ def _spelt(
 _quoted = _json.encoder.encode_basestring
 """A text as JSON; `json` itself uses it for ``ensure_ascii=False``."""
 
-_SOURCE = (
-    '"data_source_type":"sdk","data_source":"odp-logging",'
-    f'"data_source_version":{_quoted(VERSION)}'
-)
+_source = dict(SOURCE)
+_SOURCE = _json.dumps(_source, separators=(",", ":"))[1:-1]
 
 # What recurs in every event, as JSON: written once, and kept within bounds.
 _heads: dict[tuple[str | None, str], str] = {}
@@ -171,7 +163,7 @@ def _new_name(key: str, names: dict[str, str]) -> str:
     if names is _naming:
         if not key.strip():
             return ""
-        if key.lower().replace("-", "_") == "fs_user_id" and key != "fs_user_id":
+        if is_alias(key):
             return ""
     name = f"{_quoted(key)}:" if names is _naming else f",{_quoted(key)}:"
     if len(names) < _KEPT:
@@ -182,18 +174,13 @@ def _new_name(key: str, names: dict[str, str]) -> str:
 _fast: Callable[[Any], bytes] | None = None
 """msgspec's encoder, once it is loaded."""
 
-_is_loaded = False
-
 
 def load_encoder() -> None:
     """Encode with msgspec from now on if it is installed, by the extra ``fast``."""
-    global _fast, _is_loaded
-    if _is_loaded:
-        return
+    global _fast
     try:
         from msgspec.json import Encoder
 
         _fast = Encoder().encode
     except ImportError:
         pass
-    _is_loaded = True

@@ -20,6 +20,9 @@ from typing import Any
 
 from .exceptions import InvalidEventError
 
+DEFAULT_TYPE = "fullstack"
+"""The type of an event that names none, as in every Feature Experimentation SDK."""
+
 MAX_TEXT = 1024
 """Characters ODP keeps of a text (ODP developer docs, "Objects and fields")."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ._flusher import Flusher
 from .stores._counts import NONE, Counts
@@ -78,44 +78,26 @@ class Total(NamedTuple):
 
     def shown(self, *, state: str) -> Stats:
         """Return this as others may read it."""
-        counts = self.counts
-        return Stats(
-            accepted=counts.accepted,
-            delivered=counts.delivered,
-            rejected=dict(counts.rejected),
-            dropped=dict(counts.dropped),
-            # What is on its way from memory to disk is in both for a moment.
-            pending=counts.pending + counts.moved,
-            spooled=counts.spooled,
-            replayed=counts.replayed,
-            queue_bytes=counts.queue_bytes,
-            retried=counts.retried,
-            adjusted=dict(counts.adjusted),
-            requests=self.requests,
-            batches=self.batches,
-            last_error=self.last_error,
-            last_success=self.last_success,
-            state=state,
-        )
+        shown: dict[str, Any] = self._asdict()
+        counts: Counts = shown.pop("counts")
+        shown.update(zip(counts._fields, map(_own, counts)))
+        # What is on its way from memory to disk is in both for a moment.
+        shown["pending"] += shown.pop("moved")
+        return Stats(**shown, state=state)
 
 
 def _added(one: Counts, two: Counts) -> Counts:
-    return Counts(
-        accepted=one.accepted + two.accepted,
-        delivered=one.delivered + two.delivered,
-        rejected=_summed(one.rejected, two.rejected),
-        dropped=_summed(one.dropped, two.dropped),
-        pending=one.pending + two.pending,
-        spooled=one.spooled + two.spooled,
-        moved=one.moved + two.moved,
-        replayed=one.replayed + two.replayed,
-        queue_bytes=one.queue_bytes + two.queue_bytes,
-        retried=one.retried + two.retried,
-        adjusted=_summed(one.adjusted, two.adjusted),
-    )
+    return Counts(*map(_sum, one, two))
 
 
-def _summed(one: Mapping[str, int], two: Mapping[str, int]) -> dict[str, int]:
+def _sum(one: Any, two: Any) -> Any:
+    if isinstance(one, int):
+        return one + two
     return {
         reason: one.get(reason, 0) + two.get(reason, 0) for reason in {**one, **two}
     }
+
+
+def _own(count: Any) -> Any:
+    """Return a copy of *count* that whoever reads it may change."""
+    return count if isinstance(count, int) else dict(count)

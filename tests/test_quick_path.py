@@ -40,7 +40,6 @@ ENCODERS = ["stdlib", "msgspec"]
 def encoder(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Encode with the standard library, then with the extra ``fast``."""
     monkeypatch.setattr(ordinary_module, "_fast", None)
-    monkeypatch.setattr(ordinary_module, "_is_loaded", False)
     if request.param == "msgspec":
         ordinary_module.load_encoder()
         assert ordinary_module._fast is not None
