@@ -270,6 +270,8 @@ class SpoolFile:
             self._mover.execute("PRAGMA wal_checkpoint").fetchone()
         except sqlite3.Error:
             pass  # what is wrong with the file, who writes to it will be told
+        if self._shut:  # meanwhile, by one who has not waited for us
+            self._close_mover()
 
     def bury(self, bodies: Mapping[int, tuple[bytes, str]]) -> None:
         """

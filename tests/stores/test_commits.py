@@ -358,3 +358,21 @@ def test_what_is_read_back_is_the_event():
     assert stored(sold.json).adjusted == {}
     assert numbers([back]) == [1]
     assert not hasattr(back, "price")
+
+
+def test_a_checkpoint_under_way_closes_its_connection(tmp_path, monkeypatch):
+    """A file that is shut while its log is moved leaves no connection open."""
+    store: Any = large(tmp_path)
+    text = {f"t{k}": "x" * 1000 for k in range(4)}
+    for number in range(550):
+        store.put(event(number, **text))
+    own = store._own
+
+    def keep(connection: Any) -> None:
+        own._shut = True
+
+    monkeypatch.setattr("odp_logging.stores._spoolfile._keep_for_ever", keep)
+    own._logged = 2**30
+    own.checkpoint()
+
+    assert own._mover is None
