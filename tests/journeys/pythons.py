@@ -27,6 +27,9 @@ FLOORS = ["requests>=2.31", "structlog>=23.3"]
 LIMIT = 60.0
 """Seconds that a program may take."""
 
+_TO_TELL = 15.0
+"""Seconds that a program which hangs has for saying where."""
+
 _ASK = (
     "import platform, sys; print(platform.python_implementation(),"
     " platform.python_version(), sys.version_info.releaselevel)"
@@ -64,7 +67,7 @@ class Program:
             text=True,
             start_new_session=True,
         )
-        self._limit = threading.Timer(limit, self._kill)
+        self._limit = threading.Timer(limit + _TO_TELL, self._kill)
         self._limit.daemon = True
         self._limit.start()
 
@@ -74,8 +77,13 @@ class Program:
         return self.process.stdout.readline().strip()
 
     def end(self, timeout: float = 30.0) -> Ended:
-        """End its stdin and wait for its end."""
-        out, err = self.process.communicate(timeout=timeout)
+        """End its stdin and wait for its end; say where it hangs if it does."""
+        try:
+            out, err = self.process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self._kill(signal.SIGABRT)  # faulthandler writes the stacks of all threads
+            _, err = self.process.communicate(timeout=_TO_TELL)
+            raise AssertionError(f"hung after {timeout} s:\n{err[-8000:]}") from None
         seconds = time.monotonic() - self._began
         return Ended(self.process.returncode, out, err, seconds)
 
@@ -87,10 +95,10 @@ class Program:
         self._kill()
         self.process.communicate()
 
-    def _kill(self) -> None:
+    def _kill(self, signum: int = signal.SIGKILL) -> None:
         try:
             # Those that it started too: one that hangs must not outlive its test.
-            os.killpg(self.process.pid, signal.SIGKILL)
+            os.killpg(self.process.pid, signum)
         except ProcessLookupError:
             pass
 
@@ -117,7 +125,7 @@ class Python:
         environment["PYTHONPATH"] = str(ROOT)
         environment |= {f"ODP_{key.upper()}": str(settings[key]) for key in settings}
         # That a process with threads forks is what some of them are about.
-        quiet = ["-W", "ignore:This process:DeprecationWarning"]
+        quiet = ["-W", "ignore:This process:DeprecationWarning", "-X", "faulthandler"]
         path = str(HERE / "programs" / program)
         return Program([self.path, *quiet, path, *arguments], environment, limit)
 
