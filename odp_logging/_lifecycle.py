@@ -26,6 +26,7 @@ from types import FrameType
 from typing import Protocol
 
 from ._diagnostics import say
+from ._uvicorn import follow
 
 
 class Drainable(Protocol):
@@ -84,6 +85,7 @@ _kept = 0
 _ending = False
 _finishing = False
 _fatal: int | None = None
+_wants_sigterm = False
 
 
 def register(line: Drainable) -> None:
@@ -132,6 +134,9 @@ def enter_process() -> None:
     callbacks after it. A child of os.fork inherits the callbacks.
     """
     global _hooked_pid
+    if _wants_sigterm:
+        # Who forked us may have put the default action back: gunicorn's workers do.
+        handle_sigterm()
     if not _is_multiprocessing_child() or _hooked_pid == os.getpid():
         return
     from multiprocessing.util import Finalize
@@ -281,11 +286,14 @@ def handle_sigterm() -> bool:
     Deliver before a SIGTERM that nobody else handles ends the process.
 
     Only the default disposition is replaced, and only from the main thread: whoever
-    handles SIGTERM himself keeps his handler. The process still dies of the signal.
+    handles SIGTERM himself keeps his handler, and uvicorn is followed to where it
+    raises the signal again. The process still dies of the signal.
 
     Returns:
         Whether our handler is in place.
     """
+    global _wants_sigterm
+    _wants_sigterm = True
     try:
         current = signal.getsignal(signal.SIGTERM)
         if current is signal.SIG_DFL:
@@ -293,6 +301,7 @@ def handle_sigterm() -> bool:
             return True
     except ValueError:  # not the main thread
         return False
+    follow(current, handle_sigterm)
     return current is _on_sigterm
 
 

@@ -1,0 +1,39 @@
+"""What the Django project does: a view that logs an event, and a middleware."""
+
+import logging
+import os
+
+from django.http import HttpResponse
+from django.urls import path
+
+from odp_logging import bound_identifiers
+
+logger = logging.getLogger(__name__)
+
+
+def bind_user(get_response):
+    def middleware(request):
+        with bound_identifiers(fs_user_id=request.GET.get("user")):
+            return get_response(request)
+
+    return middleware
+
+
+def ready(request):
+    return HttpResponse(str(os.getpid()))
+
+
+def buy(request, number):
+    logger.info(
+        "sold",
+        extra={
+            "request": request,  # as Django's own records have it
+            "odp_action": "sold",
+            "odp_identifiers": {"vuid": "v1"},
+            "odp_data": {"n": number},
+        },
+    )
+    return HttpResponse(str(os.getpid()))
+
+
+urlpatterns = [path("ready", ready), path("buy/<int:number>", buy)]

@@ -1,0 +1,35 @@
+"""A WSGI application without a framework, that may log an event at its import."""
+
+import logging
+import logging.config
+import os
+
+logging.config.dictConfig(
+    {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"odp": {"class": "odp_logging.OdpHandler"}},
+        "loggers": {"shop": {"level": "INFO", "handlers": ["odp"]}},
+    }
+)
+logger = logging.getLogger("shop")
+
+
+def sell(number):
+    who = {"fs_user_id": "u1"}
+    data = {"n": number, "pid": os.getpid()}
+    logger.info(
+        "sold", extra={"odp_action": "sold", "odp_identifiers": who, "odp_data": data}
+    )
+
+
+if "SHOP_OPENS" in os.environ:
+    sell(0)
+
+
+def app(environ, start_response):
+    _, action, number = f"{environ['PATH_INFO']}/".split("/")[:3]
+    if action == "buy":
+        sell(int(number))
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]

@@ -1,0 +1,126 @@
+"""gunicorn: a master that forks its workers, stops, replaces and reloads them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from odp_logging.emulator import Emulator
+
+from ..journeys.pythons import numbers
+from .conftest import Serve
+from .servers import Server
+
+pytestmark = pytest.mark.slow
+
+SERVER = "gunicorn --bind 127.0.0.1:{port} --workers 2"
+
+
+def senders(odp: Emulator) -> Counter[int]:
+    """Return how many events each process sent."""
+    return Counter(each["event"]["data"]["pid"] for each in odp.events())
+
+
+def ask_both(server: Server) -> set[int]:
+    """Have events logged until both workers did; return who they are."""
+    found: set[int] = set()
+    number = 0
+    while len(found) < 2:
+        number += 1
+        assert number < 500
+        found.add(server.get(f"/buy/{number}"))
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_preload(serve: Serve, odp: Emulator, number: signal.Signals) -> None:
+    """The event of the import is the master's alone, the others are their workers'."""
+    server = serve(f"{SERVER} --preload wsgi_shop:app", SHOP_OPENS="1")
+    workers = ask_both(server)
+    ended = server.stop(number)
+
+    sent = senders(odp)
+    assert numbers(odp) == [*range(sum(sent.values()))]
+    assert sent[server.process.pid] == 1
+    assert {*sent} == {server.process.pid, *workers}
+    assert ended.status == 0
+
+
+def test_preload_sends_in_time(serve: Serve, odp: Emulator) -> None:
+    """The master has a thread of its own, and so has each worker: none waits for it."""
+    server = serve(
+        f"{SERVER} --preload wsgi_shop:app", SHOP_OPENS="1", flush_interval=0.1
+    )
+    ask_both(server)
+
+    assert odp.wait_for(3)
+    server.stop()
+    assert numbers(odp) == [*range(odp.stats()["unique"])]
+
+
+@pytest.mark.parametrize("preload", ["", "--preload"])
+def test_reload(serve: Serve, odp: Emulator, preload: str) -> None:
+    """HUP replaces the workers, and those deliver what they have."""
+    server = serve(f"{SERVER} {preload} wsgi_shop:app")
+    before = ask_both(server)
+    logged = senders_wanted(server, before)
+    server.send(signal.SIGHUP)
+    while server.wait_for_another(0) in before:
+        pass
+    server.buy(*range(1000, 1003))
+    server.stop()
+
+    assert [n for n in numbers(odp) if n >= 1000] == [1000, 1001, 1002]
+    assert before < {*senders(odp)} and logged
+
+
+def test_a_killed_worker(serve: Serve, odp: Emulator, tmp_path: Path) -> None:
+    """With a spool, the worker that replaces a killed one delivers what it had."""
+    server = serve(
+        f"{SERVER} --preload wsgi_shop:app",
+        spool=tmp_path / "spool",
+        durability="crash",
+    )
+    killed = server.get("/buy/1")
+    os.kill(killed, signal.SIGKILL)
+    server.buy(2, 3)
+    server.stop()
+
+    assert odp.wait_for(3)
+    assert numbers(odp) == [1, 2, 3]
+
+
+def test_max_requests(serve: Serve, odp: Emulator) -> None:
+    """Workers that end after some requests have delivered."""
+    server = serve(f"{SERVER} --max-requests 3 wsgi_shop:app")
+    server.buy(*range(12))
+    server.stop()
+
+    assert numbers(odp) == [*range(12)]
+    assert len(senders(odp)) > 2
+
+
+def test_threads(serve: Serve, odp: Emulator) -> None:
+    """So have those with threads."""
+    server = serve(f"{SERVER} --threads 2 --preload wsgi_shop:app", SHOP_OPENS="1")
+    server.buy(*range(1, 6))
+    server.stop()
+
+    assert numbers(odp) == [*range(6)]
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("preload", ["", "--preload"])
+def test_uvicorn_worker(serve: Serve, odp: Emulator, preload: str) -> None:
+    """And so have uvicorn's workers under gunicorn, which raise the signal again."""
+    server = serve(
+        f"{SERVER} {preload} -k uvicorn.workers.UvicornWorker fastapi_shop:app"
+    )
+    server.buy(*range(5))
+    server.stop()
+
+    assert [n for n in numbers(odp) if n >= 0] == [*range(5)]

@@ -1,0 +1,92 @@
+"""FastAPI under uvicorn: it raises the signal that ended it again, past atexit."""
+
+from __future__ import annotations
+
+import json
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from odp_logging.emulator import Emulator
+
+from ..journeys.pythons import numbers
+from .conftest import Serve
+
+pytestmark = pytest.mark.slow
+
+SERVER = "uvicorn fastapi_shop:app --port {port}"
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
+
+
+@pytest.fixture
+def log_config(tmp_path: Path) -> Path:
+    """A file for ``--log-config``."""
+    path = tmp_path / "log.json"
+    config = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"odp": {"class": "odp_logging.OdpHandler"}},
+        "root": {"level": "INFO", "handlers": ["odp"]},
+    }
+    path.write_text(json.dumps(config))
+    return path
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("where", ["import", "lifespan"])
+def test_stop(
+    serve: Serve, odp: Emulator, number: signal.Signals, where: str
+) -> None:
+    """Wherever logging is configured, what was logged is there after the stop."""
+    server = serve(SERVER, SHOP_CONFIGURES=where)
+    server.buy(1, 2)
+    server.get("/slow/3")
+    ended = server.stop(number)
+
+    last, *sold = numbers(odp)
+    assert last == -server.process.pid
+    assert sold == [1, 2, 3]
+    assert ended.status in (0, -number)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_log_config(
+    serve: Serve, odp: Emulator, log_config: Path, number: signal.Signals
+) -> None:
+    """So it is with a handler that ``--log-config`` made."""
+    server = serve(f"{SERVER} --log-config {log_config}", SHOP_CONFIGURES="file")
+    server.buy(1, 2, 3)
+    server.stop(number)
+
+    last, *sold = numbers(odp)
+    assert last == -server.process.pid
+    assert sold == [1, 2, 3]
+
+
+@pytest.mark.parametrize("where", ["import", "file"])
+def test_workers(serve: Serve, odp: Emulator, log_config: Path, where: str) -> None:
+    """Two workers deliver what each of them has, when their parent is stopped."""
+    file = f" --log-config {log_config}" if where == "file" else ""
+    server = serve(f"{SERVER} --workers 2{file}", SHOP_CONFIGURES=where)
+    server.buy(*range(10))
+    server.stop()
+
+    first, second, *sold = numbers(odp)
+    assert first < second < 0
+    assert sold == [*range(10)]
+
+
+def test_reload(serve: Serve, odp: Emulator) -> None:
+    """A reload delivers what was logged before it, and what comes after is new."""
+    server = serve(f"{SERVER} --reload --reload-dir {{folder}}")
+    server.buy(1, 2)
+    pid = server.get("/ready")
+    server.touch("fastapi_shop.py")
+    server.wait_for_another(pid)
+    server.buy(3)
+    server.stop()
+
+    assert [n for n in numbers(odp) if n > 0] == [1, 2, 3]
