@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -51,21 +52,37 @@ class Server:
         self.process = self._program.process
 
     def wait_ready(self) -> None:
-        """Wait until it answers, ours and not one that is about to end."""
-        self.wait_for_another(0)
+        """Wait until it answers."""
+        self.wait_for_another()
 
-    def wait_for_another(self, pid: int) -> int:
-        """Wait until a process other than *pid* answers; return which."""
-        deadline = time.monotonic() + LIMIT
+    def wait_for_another(self, *known: int) -> int:
+        """Wait until a process that is none of those *known* answers; return which."""
+        found = self._another(known, LIMIT)
+        assert found is not None, f"no other answers at {self.url}: {self._kill()}"
+        return found
+
+    def reload(self, name: str, known: int) -> int:
+        """Have *name* look changed, and wait for another process than *known*."""
+        for attempt in range(1, 7):
+            # Again if need be: the reloader may not have seen it as it was before.
+            later = time.time() + 10 * attempt
+            os.utime(self.folder / name, (later, later))
+            found = self._another((known,), LIMIT / 6)
+            if found is not None:
+                return found
+        raise AssertionError(f"nothing was reloaded: {self._kill()}")
+
+    def _another(self, known: tuple[int, ...], seconds: float) -> int | None:
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
                 found = self.get("/ready")
-                if found != pid:
+                if found not in known:
                     return found
             except requests.ConnectionError:
                 pass
             self._pause()
-        raise AssertionError(f"nothing answers at {self.url}: {self._kill()}")
+        return None
 
     def get(self, path: str) -> int:
         """Request *path*; return the process that answered."""
@@ -78,14 +95,13 @@ class Server:
         for number in numbers:
             self.get(f"/buy/{number}")
 
-    def touch(self, name: str) -> None:
-        """Have *name* look changed."""
-        later = time.time() + 10
-        os.utime(self.folder / name, (later, later))
-
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process that was started, and to no other."""
         self.process.send_signal(number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the process that was started."""
+        self.send(signal.SIGTERM)
 
     def interrupt(self) -> None:
         """Do as a terminal does for Ctrl-C: tell it and all that it started."""
@@ -107,14 +123,26 @@ class Server:
 
     def _pause(self) -> None:
         try:
-            self.process.wait(0.02)
-        except Exception:
+            self.process.wait(0.05)
+        except subprocess.TimeoutExpired:
             return
-        raise AssertionError(f"it ended: {self._program.end()}")
+        raise AssertionError(f"it ended: {self._kill()}")
 
-    def _kill(self) -> Ended:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        return self._program.end()
+    def _kill(self) -> str:
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        return self._program.end().err[-2000:]
+
+
+def accepted(odp: Emulator) -> list[int]:
+    """Return the numbers of the events that ODP took, each but once."""
+    return sorted(
+        each["event"]["data"]["n"]
+        for each in odp.events()
+        if each["status"] == "accepted"
+    )
 
 
 def _environment(

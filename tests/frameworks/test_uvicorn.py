@@ -6,7 +6,6 @@ import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -37,9 +36,7 @@ def log_config(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("where", ["import", "lifespan"])
-def test_stop(
-    serve: Serve, odp: Emulator, number: signal.Signals, where: str
-) -> None:
+def test_stop(serve: Serve, odp: Emulator, number: signal.Signals, where: str) -> None:
     """Wherever logging is configured, what was logged is there after the stop."""
     server = serve(SERVER, SHOP_CONFIGURES=where)
     server.buy(1, 2)
@@ -84,9 +81,28 @@ def test_reload(serve: Serve, odp: Emulator) -> None:
     server = serve(f"{SERVER} --reload --reload-dir {{folder}}")
     server.buy(1, 2)
     pid = server.get("/ready")
-    server.touch("fastapi_shop.py")
-    server.wait_for_another(pid)
+    server.reload("fastapi_shop.py", pid)
     server.buy(3)
     server.stop()
 
     assert [n for n in numbers(odp) if n > 0] == [1, 2, 3]
+
+
+def test_users(serve: Serve, odp: Emulator) -> None:
+    """Of requests in the middle of each other, each event has its own user only."""
+    server = serve(SERVER)
+    together = [f"/together/{n}?count=4&user=u{n}" for n in range(4)]
+    in_threads = [
+        f"/slow/{n}?user=u{n}" if n % 3 else f"/slow/{n}" for n in range(4, 40)
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(server.get, together))
+        list(pool.map(server.get, in_threads))
+    server.stop()
+
+    _, *sold = numbers(odp)
+    assert sold == [*range(40)]
+    for each in odp.events():
+        number = each["event"]["data"]["n"]
+        user = {"fs_user_id": f"u{number}"} if 0 <= number < 4 or number % 3 else {}
+        assert number < 0 or each["event"]["identifiers"] == {"vuid": "v1"} | user

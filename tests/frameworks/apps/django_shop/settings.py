@@ -12,5 +12,5 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": "SHOP_DISABLES" in os.environ,
     "handlers": {"odp": {"class": "odp_logging.OdpHandler"}},
-    "loggers": {"django_shop": {"level": "INFO", "handlers": ["odp"]}},
+    "root": {"level": "INFO", "handlers": ["odp"]},
 }
