@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import requests
 
 from odp_logging.emulator import Emulator
 
 from ..journeys.pythons import numbers
 from .conftest import Serve
-from .servers import Server
+from .servers import Server, accepted
 
 pytestmark = pytest.mark.slow
 
@@ -90,6 +92,33 @@ def test_a_killed_worker(serve: Serve, odp: Emulator, tmp_path: Path) -> None:
 
     assert odp.wait_for(3)
     assert numbers(odp) == [1, 2, 3]
+
+
+def test_a_hanging_worker(serve: Serve, odp: Emulator) -> None:
+    """A worker that gunicorn gives up on delivers what it had."""
+    server = serve(f"{SERVER} --timeout 1 wsgi_shop:app")
+    with suppress(requests.ConnectionError):  # or 500, as gunicorn's versions do
+        assert requests.get(server.url + "/hang/1", timeout=20).status_code == 500
+
+    assert odp.wait_for(1)
+    server.buy(2)
+    server.stop()
+    assert numbers(odp) == [1, 2]
+
+
+@pytest.mark.parametrize("preload", ["", "--preload"])
+def test_logconfig_dict(serve: Serve, odp: Emulator, preload: str) -> None:
+    """gunicorn configures logging and the application does again: nothing is lost."""
+    server = serve(
+        f"{SERVER} {preload} --config {{folder}}/gunicorn_conf.py wsgi_shop:app",
+        SHOP_OPENS="1",
+    )
+    _, sold = ask_both(server)
+    server.stop()
+
+    opened = [0] if preload else [0, 0]
+    assert accepted(odp) == [*opened, *sold]
+    assert odp.stats()["duplicates"] == 0
 
 
 def test_max_requests(serve: Serve, odp: Emulator) -> None:

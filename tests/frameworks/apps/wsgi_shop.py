@@ -3,13 +3,14 @@
 import logging
 import logging.config
 import os
+import threading
 
 logging.config.dictConfig(
     {
         "version": 1,
         "disable_existing_loggers": False,
         "handlers": {"odp": {"class": "odp_logging.OdpHandler"}},
-        "loggers": {"shop": {"level": "INFO", "handlers": ["odp"]}},
+        "root": {"level": "INFO", "handlers": ["odp"]},
     }
 )
 logger = logging.getLogger("shop")
@@ -29,7 +30,9 @@ if "SHOP_OPENS" in os.environ:
 
 def app(environ, start_response):
     _, action, number = f"{environ['PATH_INFO']}/".split("/")[:3]
-    if action == "buy":
+    if action in ("buy", "hang"):
         sell(int(number))
+    if action == "hang":
+        threading.Event().wait(60)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [str(os.getpid()).encode()]
