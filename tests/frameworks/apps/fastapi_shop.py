@@ -51,8 +51,8 @@ app = FastAPI(lifespan=lifespan)
 
 @app.middleware("http")
 async def bind_user(request: Request, call_next):
-    user = request.query_params.get("user")
-    with bound_identifiers(fs_user_id=user):
+    users = request.query_params.getlist("user")
+    with bound_identifiers(**({"fs_user_id": users[0]} if users else {})):
         return await call_next(request)
 
 

@@ -13,7 +13,8 @@ logger = logging.getLogger(__name__)
 
 def bind_user(get_response):
     def middleware(request):
-        with bound_identifiers(fs_user_id=request.GET.get("user")):
+        known = {"fs_user_id": request.GET["user"]} if "user" in request.GET else {}
+        with bound_identifiers(**known):
             return get_response(request)
 
     return middleware
