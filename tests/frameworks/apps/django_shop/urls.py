@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 
 from django.http import HttpResponse
 from django.urls import path
@@ -9,6 +10,7 @@ from django.urls import path
 from odp_logging import bound_identifiers
 
 logger = logging.getLogger(__name__)
+all_here = threading.Barrier(4)
 
 
 def bind_user(get_response):
@@ -37,4 +39,14 @@ def buy(request, number):
     return HttpResponse(str(os.getpid()))
 
 
-urlpatterns = [path("ready", ready), path("buy/<int:number>", buy)]
+def buy_together(request, number):
+    """Log once four requests are in the middle of it."""
+    all_here.wait(10)
+    return buy(request, number)
+
+
+urlpatterns = [
+    path("ready", ready),
+    path("buy/<int:number>", buy),
+    path("together/<int:number>", buy_together),
+]
