@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from odp_logging.emulator import Emulator
 
 from ..journeys.pythons import numbers
 from .conftest import Serve
+from .servers import Server
 
 pytestmark = pytest.mark.slow
 
@@ -64,13 +66,27 @@ def test_log_config(
     assert sold == [1, 2, 3]
 
 
-@pytest.mark.parametrize("where", ["import", "file"])
-def test_workers(serve: Serve, odp: Emulator, log_config: Path, where: str) -> None:
+@pytest.mark.parametrize(
+    ("where", "stop"),
+    [
+        ("import", Server.terminate),
+        ("import", Server.interrupt),
+        ("file", Server.terminate),
+    ],
+)
+def test_workers(
+    serve: Serve,
+    odp: Emulator,
+    log_config: Path,
+    where: str,
+    stop: Callable[[Server], None],
+) -> None:
     """Two workers deliver what each of them has, when their parent is stopped."""
     file = f" --log-config {log_config}" if where == "file" else ""
     server = serve(f"{SERVER} --workers 2{file}", SHOP_CONFIGURES=where)
     server.buy(*range(10))
-    server.stop()
+    stop(server)
+    server.ended()
 
     first, second, *sold = numbers(odp)
     assert first < second < 0
@@ -84,7 +100,8 @@ def test_reload(serve: Serve, odp: Emulator) -> None:
     pid = server.get("/ready")
     server.reload("fastapi_shop.py", pid)
     server.buy(3)
-    server.stop()
+    server.interrupt()
+    server.ended()
 
     assert [n for n in numbers(odp) if n > 0] == [1, 2, 3]
 
