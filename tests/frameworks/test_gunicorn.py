@@ -97,8 +97,9 @@ def test_a_killed_worker(serve: Serve, odp: Emulator, tmp_path: Path) -> None:
 def test_a_hanging_worker(serve: Serve, odp: Emulator) -> None:
     """A worker that gunicorn gives up on delivers what it had."""
     server = serve(f"{SERVER} --timeout 1 wsgi_shop:app")
-    with suppress(requests.ConnectionError):  # or 500, as gunicorn's versions do
-        assert requests.get(server.url + "/hang/1", timeout=20).status_code == 500
+    # Its versions answer 500, or nothing.
+    with suppress(requests.ConnectionError), pytest.raises(AssertionError):
+        server.get("/hang/1")
 
     assert odp.wait_for(1)
     server.buy(2)
