@@ -26,6 +26,7 @@ from types import FrameType
 from typing import Protocol
 
 from ._diagnostics import say
+from ._uvicorn import follow
 
 
 class Drainable(Protocol):
@@ -90,6 +91,7 @@ _ender: int | None = None
 _finishing = False
 _fatal: int | None = None
 _has_module_lock = False
+_wants_sigterm = False
 
 
 def register(line: Drainable) -> None:
@@ -138,6 +140,9 @@ def enter_process() -> None:
     callbacks after it. A child of os.fork inherits the callbacks.
     """
     global _hooked_pid
+    if _wants_sigterm:
+        # Who forked us may have put the default action back: gunicorn's workers do.
+        handle_sigterm()
     if not _is_multiprocessing_child() or _hooked_pid == os.getpid():
         return
     from multiprocessing.util import Finalize
@@ -280,10 +285,23 @@ def _before_threads_end() -> None:
 
 
 def _before_fork() -> None:
+    """
+    Have no thread within what a child would find half done, as far as time allows.
+
+    logging's hook takes ``logging._lock`` after this. Who configures logging has that
+    lock, and may wait for one of ours: we never wait for it with ours in hand. Nor the
+    other way round: an import that we wait for may ask for a logger.
+    """
     deadline = time.monotonic() + _FORK_WAIT
-    _take_module_lock(deadline)
-    for line in registered():
-        line.before_fork(deadline)
+    while True:
+        for line in registered():
+            line.before_fork(deadline)
+        if _take_module_lock(0.0) or time.monotonic() >= deadline:
+            return
+        for line in registered():
+            line.after_fork_in_parent()
+        _take_module_lock(max(0.0, deadline - time.monotonic()))
+        _give_module_lock_back()
 
 
 def _after_fork_in_parent() -> None:
@@ -292,17 +310,16 @@ def _after_fork_in_parent() -> None:
     _give_module_lock_back()
 
 
-def _take_module_lock(deadline: float) -> None:
-    """
-    Take ``logging._lock`` before our own, as dictConfig does; until *deadline*.
-
-    logging's hook takes it after ours. A dictConfig that waits for one of ours then
-    would wait for ever, and so would the fork.
-    """
+def _take_module_lock(seconds: float) -> bool:
+    """Take ``logging._lock`` within *seconds*; True as well if logging has none."""
     global _has_module_lock
     acquire = getattr(getattr(logging, "_lock", None), "acquire", None)
-    if acquire is not None and acquire(timeout=max(0.0, deadline - time.monotonic())):
+    if acquire is None:
+        return True
+    if acquire(timeout=seconds):
         _has_module_lock = True
+        return True
+    return False
 
 
 def _give_module_lock_back() -> None:
@@ -328,11 +345,14 @@ def handle_sigterm() -> bool:
     Deliver before a SIGTERM that nobody else handles ends the process.
 
     Only the default disposition is replaced, and only from the main thread: whoever
-    handles SIGTERM himself keeps his handler. The process still dies of the signal.
+    handles SIGTERM himself keeps his handler, and uvicorn is followed to where it
+    raises the signal again. The process still dies of the signal.
 
     Returns:
         Whether our handler is in place.
     """
+    global _wants_sigterm
+    _wants_sigterm = True
     try:
         current = signal.getsignal(signal.SIGTERM)
         if current is signal.SIG_DFL:
@@ -340,6 +360,7 @@ def handle_sigterm() -> bool:
             return True
     except ValueError:  # not the main thread
         return False
+    follow(current, handle_sigterm)
     return current is _on_sigterm
 
 

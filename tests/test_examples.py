@@ -148,6 +148,38 @@ def test_outage_and_replay() -> None:
     assert ended.stdout.endswith("replayed 5, ODP has 5 of 5\n")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "delivered", "signals"),
+    [
+        ("flask_app.py", [3], ["SIGTERM"]),
+        ("fastapi_app.py", [3], ["SIGTERM"]),
+        ("django_app.py", [3, 3], ["SIGINT", "SIGTERM"]),
+        ("gunicorn_app.py", [4], ["SIGTERM"]),
+    ],
+)
+def test_web(
+    name: str, delivered: list[int], signals: list[str], emulator: Emulator
+) -> None:
+    """A web example serves itself, and all is there after the stop; never at ODP."""
+    ended = run(name, odp=emulator)
+    found = re.findall(r"stopped by (\w+)\ndelivered (\d+) of (\d+)\n", ended.stdout)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert found == [(s, str(n), str(n)) for s, n in zip(signals, delivered)]
+    assert sent(emulator) == []
+
+
+@pytest.mark.slow
+def test_web_with_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A web example whose events do not arrive says so, and fails."""
+    monkeypatch.setenv("ODP_ENABLED", "false")
+    ended = run("flask_app.py")
+
+    assert ended.returncode == 1
+    assert ended.stdout.endswith("delivered 0 of 3\n")
+
+
 def test_online_retail_without_an_account(dirty: Path) -> None:
     """Of a dirty file every line is delivered, rejected or unreadable, by number."""
     ended = run("online_retail.py", dirty)
@@ -255,6 +287,8 @@ def test_form() -> None:
         text = program.read_text(encoding="utf-8")
         story = ast.get_docstring(ast.parse(text)) or ""
         assert len(text.splitlines()) <= 80, program.name
+        if program.name == "serving.py":  # what others run
+            continue
         assert f"python examples/{program.name}" in story
         assert "You will see" in story
         assert f"`python examples/{program.name}" in table

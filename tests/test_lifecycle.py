@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -86,20 +87,33 @@ def test_other_threads_spend_nothing_of_the_end(
     assert 0.15 < time.monotonic() - start < 0.4
 
 
-def test_a_fork_takes_the_module_lock_first() -> None:
-    """Locks are taken in the order in which dictConfig takes them, and given back."""
-    seen: list[bool] = []
+def test_a_fork_beside_who_configures_logging() -> None:
+    """A fork waits for logging's lock without ours: who has it may want them."""
+    ours, taken, got = threading.Lock(), threading.Event(), []
+    module_lock: Any = logging._lock  # type: ignore[attr-defined]
 
     class Forked(Line):
         def before_fork(self, deadline: float) -> None:
-            seen.append(_lifecycle.owns_module_lock())
+            ours.acquire()
+            taken.set()
 
         def after_fork_in_parent(self) -> None:
-            seen.append(_lifecycle.owns_module_lock())
+            ours.release()
 
         def after_fork(self) -> None:
             pass
 
+    def configure() -> None:
+        with module_lock:
+            holds.set()
+            taken.wait(20)
+            got.append(ours.acquire(timeout=20))
+            ours.release()
+
+    holds = threading.Event()
+    thread = threading.Thread(target=configure)
+    thread.start()
+    holds.wait(20)
     line = Forked(0)
     _lifecycle.register(line)  # type: ignore[arg-type]
     with warnings.catch_warnings():
@@ -109,11 +123,12 @@ def test_a_fork_takes_the_module_lock_first() -> None:
         logging.getLogger("a new one")  # waits for the lock
         os._exit(0)
     _, status = os.waitpid(pid, 0)
+    thread.join()
     line.done = True
 
     assert status == 0
-    assert seen == [True, True]
-    assert not _lifecycle.owns_module_lock()
+    assert got == [True]
+    assert not ours.locked() and not _lifecycle.owns_module_lock()
 
 
 def test_a_line_that_is_done_is_let_go() -> None:
