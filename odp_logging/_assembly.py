@@ -11,7 +11,7 @@ from ._diagnostics import Diagnostics
 from ._flusher import Flusher
 from ._loading import loaded
 from ._mapping import sized
-from ._reports import Reports
+from ._reports import Reports, Room
 from .exceptions import ConfigurationError
 from .stores._buffer import Buffer
 from .stores._intake import SHUT, Direct, Intake
@@ -20,6 +20,7 @@ from .transports._late import Late
 if TYPE_CHECKING:
     from ._config import Config, Destination
     from ._event import OdpEvent
+    from ._privacy import Privacy
     from .stores._base import Shelter, Store
     from .stores._buffer import Overflow
     from .stores._spool import Spool
@@ -39,7 +40,8 @@ def new_flusher(
     # Of both: an event put within a callback of either is refused.
     busy: set[int] = set()
     mine, reports = [
-        Reports(diagnostics, config.on_delivery, config.on_drop, busy) for _ in range(2)
+        Reports(diagnostics, config.on_delivery, config.on_drop, busy, room=room)
+        for room in _rooms(config)
     ]
     spool = _new_spool(config, destination, reports)
     intake = Intake(busy)
@@ -79,6 +81,18 @@ def connect(flusher: Flusher, config: Config, destination: Destination) -> None:
         beyond.wake()
 
 
+def _rooms(config: Config) -> tuple[Room, Room]:
+    buffer = (
+        f" ({config.max_queue_size} events or {config.max_queue_bytes} bytes,"
+        f' overflow="{config.overflow}")'
+    )
+    spool = f" ({config.spool_max_bytes} bytes, the oldest go)"
+    return (
+        Room("buffer", buffer, "max_queue_size"),
+        Room("spool", spool, "spool_max_bytes"),
+    )
+
+
 def intake_of(flusher: Flusher, config: Config, put: Callable[[Any], object]) -> Intake:
     """
     Return where log calls may leave events by themselves; `SHUT` if they may not.
@@ -91,6 +105,15 @@ def intake_of(flusher: Flusher, config: Config, put: Callable[[Any], object]) ->
     if config.durability == "crash" or _waits(config):
         return Direct(put, flusher.intake.busy)
     return flusher.intake
+
+
+def privacy_of(config: Config) -> Privacy | None:
+    """Return what keeps the settings on privacy; None if there are none."""
+    if not config.redact and not config.hash_identifiers:
+        return None
+    from ._privacy import Privacy  # 2 ms, for those who ask for it
+
+    return Privacy(config.redact, config.hash_identifiers, config.hash_salt)
 
 
 def _waits(config: Config) -> bool:
@@ -193,6 +216,7 @@ class _LateBuilder:
             "default_data": config.default_data,
             "redact": config.redact,
             "before_send": before_send,
+            "privacy": privacy_of(config),
         }
         self._build: Callable[..., OdpEvent | None] | None = None
 
