@@ -107,6 +107,11 @@ def intake_of(flusher: Flusher, config: Config, put: Callable[[Any], object]) ->
     return flusher.intake
 
 
+def builder_of(config: Config) -> Callable[[Any], OdpEvent | None]:
+    """Return what makes events by the settings of *config*, of what was captured."""
+    return _LateBuilder(config, config.before_send)
+
+
 def privacy_of(config: Config) -> Privacy | None:
     """Return what keeps the settings on privacy; None if there are none."""
     if not config.redact and not config.hash_identifiers:
