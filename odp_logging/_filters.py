@@ -15,8 +15,11 @@ class HideOdpFields(logging.Filter):
     Handlers that print or copy all of ``extra``, as python-json-logger and sentry-sdk
     do, would show whom an event is about. Add it to each of these handlers, in any
     order with an `OdpHandler`: what it moves to the attribute ``_odp``, that handler
-    reads as well, and names with an underscore in front are left alone by others. On a
-    logger it hides the fields from all handlers, of records logged by that very logger.
+    reads as well, and names with an underscore in front are left alone by others.
+
+    On an `OdpHandler` it hides the fields from all that comes after: later handlers,
+    and sentry-sdk's integration, which comes after all of them. On a logger it hides
+    them from all handlers, in records logged by that very logger.
 
     structlog's event dict in ``record.msg`` and loguru's ``record.extra`` are replaced
     by copies without the fields.

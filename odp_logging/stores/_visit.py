@@ -33,9 +33,9 @@ class Glance:
         with translated():
             self._connection = _opened_to_read(path)
             try:
-                found = self._connection.execute("PRAGMA application_id").fetchone()
-                # All that follows sees the file as it is now.
+                # All that follows sees the file as it is at this first question.
                 self._connection.execute("BEGIN")
+                found = self._connection.execute("PRAGMA application_id").fetchone()
                 if found[0] != APPLICATION:
                     raise Foreign("it is a database of another program")
             except BaseException:
