@@ -11,7 +11,7 @@ from ._diagnostics import Diagnostics
 from ._flusher import Flusher
 from ._loading import loaded
 from ._mapping import sized
-from ._reports import Reports, Room
+from ._reports import Reports
 from .exceptions import ConfigurationError
 from .stores._buffer import Buffer
 from .stores._intake import SHUT, Direct, Intake
@@ -39,9 +39,13 @@ def new_flusher(
     """
     # Of both: an event put within a callback of either is refused.
     busy: set[int] = set()
+    bounds = (
+        f" ({config.max_queue_size} events or {config.max_queue_bytes} bytes,"
+        f' overflow="{config.overflow}")'
+    )
     mine, reports = [
-        Reports(diagnostics, config.on_delivery, config.on_drop, busy, room=room)
-        for room in _rooms(config)
+        Reports(diagnostics, config.on_delivery, config.on_drop, busy, bounds=bounds)
+        for _ in range(2)
     ]
     spool = _new_spool(config, destination, reports)
     intake = Intake(busy)
@@ -79,18 +83,6 @@ def connect(flusher: Flusher, config: Config, destination: Destination) -> None:
     # What earlier processes left need not wait for an event of this one.
     if config.background and config.enabled and spool.has_leftovers():
         beyond.wake()
-
-
-def _rooms(config: Config) -> tuple[Room, Room]:
-    buffer = (
-        f" ({config.max_queue_size} events or {config.max_queue_bytes} bytes,"
-        f' overflow="{config.overflow}")'
-    )
-    spool = f" ({config.spool_max_bytes} bytes, the oldest go)"
-    return (
-        Room("buffer", buffer, "max_queue_size"),
-        Room("spool", spool, "spool_max_bytes"),
-    )
 
 
 def intake_of(flusher: Flusher, config: Config, put: Callable[[Any], object]) -> Intake:

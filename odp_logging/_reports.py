@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ._diagnostics import Diagnostics
 
@@ -27,14 +27,6 @@ OnDelivery = Callable[[Sequence["OdpEvent"]], object]
 OnDrop = Callable[[Sequence["OdpEvent"], str], object]
 
 
-class Room(NamedTuple):
-    """Where events rest: its name, its bounds, and the setting that widens it."""
-
-    name: str
-    bounds: str
-    setting: str
-
-
 class Reports:
     """
     Tells of deliveries and losses, on the thread that made the step, outside all locks.
@@ -43,7 +35,7 @@ class Reports:
         on_delivery, on_drop: The application's callbacks.
         diagnostics: Writes the lines.
         busy: Idents of the threads that are in a callback.
-        room: What the store is, and its bounds, for the line that says it is full.
+        bounds: Of the buffer, in brackets, for the line that says it is full.
     """
 
     def __init__(
@@ -53,12 +45,12 @@ class Reports:
         on_drop: OnDrop | None = None,
         busy: set[int] | None = None,
         *,
-        room: Room | None = None,
+        bounds: str = "",
     ) -> None:
         self.diagnostics = diagnostics
         self._on_delivery = on_delivery
         self._on_drop = on_drop
-        self._room = room or Room("buffer", "", "max_queue_size")
+        self._bounds = bounds
         self._busy: set[int] = set() if busy is None else busy
         self.after_fork()
 
@@ -144,9 +136,8 @@ class Reports:
         if lost > self._overflow_told:
             self.diagnostics.warn(
                 "overflow",
-                f"the {self._room.name} is full{self._room.bounds}; {lost} events were"
-                f" dropped so far; raise {self._room.setting}, or find out why ODP does"
-                " not take them",
+                f"the buffer is full{self._bounds}; {lost} events were dropped so far;"
+                " raise max_queue_size, or find out why ODP does not take them",
             )
             self._overflow_told = lost
         if self._on_drop is not None:

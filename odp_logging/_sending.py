@@ -230,7 +230,7 @@ def pair(text: str) -> tuple[str, Any]:
     Raises:
         ValueError: It is neither.
     """
-    found = re.fullmatch(r"(.+?)(:?=)(.*)", text, re.DOTALL)
+    found = re.fullmatch(r"([^=]*?[^=:])(:?=)(.*)", text, re.DOTALL)
     if found is None:
         raise ValueError("it is neither name=text nor name:=JSON")
     name, sign, value = found.groups()

@@ -184,7 +184,9 @@ def test_a_placeholder_for_a_key(key, monkeypatch, doctor):
 
 def test_where_each_setting_is_from(emulator, tmp_path, doctor):
     """Keyword, alias, variable and datafile are named as the source."""
-    datafile = {"integrations": [{"key": "odp", "host": emulator.url, "publicKey": KEY}]}
+    datafile = {
+        "integrations": [{"key": "odp", "host": emulator.url, "publicKey": KEY}]
+    }
     on("a", datafile=datafile)
     on("b", api_key="another-key-of-theirs", api_host=emulator.url)
     _, found = doctor()
@@ -628,7 +630,7 @@ def test_an_application_is_imported_first(emulator, tmp_path, member):
     assert done.returncode == 1, done.stderr
     assert "ok       levels: OdpHandler on the root logger gets INFO" in done.stdout
     assert "problem  disabled: 1 logger disabled: early" in done.stdout
-    assert "         -> set \"disable_existing_loggers\": False" in done.stdout
+    assert '         -> set "disable_existing_loggers": False' in done.stdout
     assert done.stdout.splitlines()[-1].startswith("1 problem, 0 hints, ")
     assert "on stdout" not in done.stdout
     assert KEY not in done.stdout + done.stderr
