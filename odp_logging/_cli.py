@@ -254,7 +254,10 @@ def _add_send(parser: argparse.ArgumentParser) -> None:
         help="when to stop (default: %(default)s)",
     )
     parser.add_argument(
-        "--spool", type=_text, metavar="DIR", help="keep there what is not delivered"
+        "--spool",
+        type=_text,
+        metavar="DIR",
+        help="keep there what is not delivered (default: that of ODP_SPOOL)",
     )
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.set_defaults(run=_run_send)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import socket
 import ssl
 import threading
@@ -63,21 +62,20 @@ def of_way(destination: Destination, *, seconds: float) -> Iterator[Finding]:
 
 def _resolved(host: str, port: int, seconds: float) -> tuple[Any, str]:
     """Return the first address of *host*, or why there is none."""
-    found: queue.SimpleQueue[tuple[Any, str]] = queue.SimpleQueue()
+    found: list[tuple[Any, str]] = []
 
     def look_up() -> None:
         try:
             addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            found.put((addresses[0][4], ""))
+            found.append((addresses[0][4], ""))
         except (OSError, UnicodeError) as error:
-            found.put((None, f"is not known ({_reason(error)})"))
+            found.append((None, f"is not known ({_reason(error)})"))
 
     # It has no time limit of its own.
-    threading.Thread(target=look_up, name="odp-doctor-dns", daemon=True).start()
-    try:
-        return found.get(timeout=seconds)
-    except queue.Empty:
-        return None, f"was not found within {seconds:g} s"
+    looking = threading.Thread(target=look_up, name="odp-doctor-dns", daemon=True)
+    looking.start()
+    looking.join(seconds)
+    return found[0] if found else (None, f"was not found within {seconds:g} s")
 
 
 def _reason(error: Exception) -> str:

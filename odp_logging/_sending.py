@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ._assembly import builder_of
@@ -61,7 +62,8 @@ def send(
 
     Args:
         seconds: After which no more attempt is made.
-        spool: Directory in which to keep what could not be delivered.
+        spool: Directory in which to keep what could not be delivered; else that of
+            ``ODP_SPOOL``.
 
     Raises:
         Failed: There is no key, or a setting cannot be used.
@@ -83,9 +85,9 @@ def send(
     events = _made(described, config, outcome)
     rest = _sent(events, config, destination, seconds, outcome)
     outcome.undelivered = len(rest)
-    if rest and spool is not None:
+    if rest and config.spool is not None:
         outcome.kept = _kept(rest, config, destination, outcome)
-    _tell(outcome, spool, as_json=as_json)
+    _tell(outcome, config.spool, as_json=as_json)
     return outcome.status
 
 
@@ -194,7 +196,7 @@ def _kept(
     return len(rest)
 
 
-def _tell(outcome: Outcome, spool: str | None, *, as_json: bool) -> None:
+def _tell(outcome: Outcome, spool: Path | None, *, as_json: bool) -> None:
     if as_json:
         told = {
             "delivered": outcome.delivered,

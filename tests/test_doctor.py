@@ -567,6 +567,26 @@ def test_a_spool_in_use_is_not_a_leftover(set_up, home, doctor):
     assert found["spool"][0]["advice"].startswith("nearly full")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_spool_of_another_user(home, doctor):
+    """A directory of somebody else is a problem."""
+    home.mkdir(mode=0o700)
+    os.chown(home, 12345, 12345)
+
+    assert "it belongs to another user" in only(doctor()[1], "spool")[1]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_spool_that_is_not_ours_to_write_to(home, doctor):  # pragma: no cover
+    """A directory, or one above it, without the right to write is a problem."""
+    home.parent.chmod(0o500)
+    assert "is not ours to write to" in only(doctor()[1], "spool")[1]
+
+    home.parent.chmod(0o700)
+    home.mkdir(mode=0o500)
+    assert "it is not ours to write to" in only(doctor()[1], "spool")[1]
+
+
 @pytest.mark.parametrize("how", ["link", "file", "open"])
 def test_a_spool_that_cannot_be_used(home, doctor, how):
     """A link, a file, and a directory that others share are problems."""
@@ -601,6 +621,15 @@ def set_up():
 def fails():
     raise SystemExit("the key is sesame")
 """
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The application lies where the command is started."""
+    (tmp_path / "shop_settings.py").write_text(APPLICATION)
+    monkeypatch.chdir(tmp_path)
+    yield
+    sys.modules.pop("shop_settings", None)
 
 
 def run(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -645,23 +674,39 @@ def test_an_application_is_imported_first(emulator, tmp_path, member):
         ("shop_settings:nothing", "raised AttributeError"),
     ],
 )
-def test_an_application_that_cannot_be_imported(tmp_path, name, said):
+def test_an_application_that_cannot_be_imported(here, doctor, name, said):
     """Whatever it raises is a problem, without its text, and the rest is looked at."""
-    done = run(tmp_path, "--import", name)
+    status, found = doctor("--import", name)
 
-    assert done.returncode == 1
-    assert said in done.stdout
-    assert "problem  key" in done.stdout
-    assert "sesame" not in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+    assert status == 1
+    kind, text = only(found, "application")
+    assert (kind, said in text) == ("problem", True)
+    assert kinds(found, "key") == ["problem"]
+    assert "sesame" not in str(found)
 
 
-def test_django_that_is_not_there(tmp_path):
-    """--django without Django, or without its settings, is a problem in one line."""
-    done = run(tmp_path, "--django")
+def test_a_report_for_people(here, set_up, capsys):
+    """A line for what was found, one for what to do, and the sum at the end."""
+    path = sys.path[:]
+    status = main(["doctor", "--import", "shop_settings:set_up"])
+    shown = capsys.readouterr()
 
-    assert done.returncode == 1
-    assert "problem  application: setting up Django raised " in done.stdout
+    assert (status, sys.path) == (1, path)
+    assert shown.err == "on stdout\n"
+    lines = shown.out.splitlines()
+    assert lines[0] == "ok       application: shop_settings:set_up is imported"
+    assert lines[-3] == "problem  disabled: 1 logger disabled: early"
+    assert lines[-2].startswith('         -> set "disable_existing_loggers": False')
+    assert lines[-1] == "1 problem, 0 hints, 6 ok"
+
+
+def test_django_that_is_not_there(doctor, monkeypatch):
+    """--django without Django is a problem in one line."""
+    monkeypatch.setitem(sys.modules, "django", None)
+    _, found = doctor("--django")
+
+    text = "setting up Django raised ModuleNotFoundError of django"
+    assert only(found, "application") == ("problem", text)
 
 
 def test_a_django_is_set_up(tmp_path, emulator):

@@ -388,7 +388,7 @@ def test_callbacks_and_before_send_see_hashes_only(emulator):
 
 
 def test_what_is_dropped_unsent_is_private(emulator):
-    """Events that leave the buffer for want of room come to on_drop as they would go."""
+    """What the buffer has no room for comes to on_drop as it would have gone."""
     emulator.fault(status=503)
     dropped: list[OdpEvent] = []
     client = make(
