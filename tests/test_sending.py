@@ -154,7 +154,7 @@ def test_an_event_that_is_not_delivered(send, emulator):
 
     emulator.clear_faults()
     emulator.fault(status=403)
-    status, _, err = send("purchased", "--timeout", "60", *WHO)
+    status, _, err = send("purchased", "--timeout", "600", *WHO)
     assert status == 3
     assert "refuses the key …" in err
 
