@@ -14,9 +14,11 @@ from typing import Any
 
 from ._config import Config
 from ._finding import Finding, counted
-from ._logging_check import clients, of_logging, of_structlog
+from ._logging_check import clients, of_logging
 from ._network_check import of_answer, of_way
 from ._settings_check import of_config, of_environment
+from ._structlog_check import of_structlog
+from .exceptions import ConfigurationError
 
 TIMEOUT = 5.0
 """Seconds for each step on the network."""
@@ -151,10 +153,22 @@ def _django() -> Finding:
 
 
 def _failed(what: str, command: str, error: BaseException) -> Finding:
-    # The kind alone: the text may hold a key.
-    of = f" of {error.name}" if isinstance(error, ImportError) and error.name else ""
-    text = f"{what} raised {type(error).__name__}{of}"
+    # The kind alone: the text may hold a key. Our own never does.
+    text = f"{what} raised {type(error).__name__}"
+    if isinstance(error, ImportError) and error.name:
+        text += f" of {error.name}"
+    ours = _configuration_error(error)
+    if ours is not None:
+        return Finding("problem", "application", f"{text}: {ours}", "mend the setting")
     return Finding("problem", "application", text, f"see why: {command}")
+
+
+def _configuration_error(error: BaseException | None) -> ConfigurationError | None:
+    for _ in range(10):  # a chain may bite its tail
+        if error is None or isinstance(error, ConfigurationError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 # On paper.

@@ -1,30 +1,23 @@
-"""What the doctor sees of logging and structlog: who reaches ODP, and who does not."""
+"""What the doctor sees of logging: whose records reach ODP, and whose do not."""
 
 from __future__ import annotations
 
 import logging
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 from ._client import OdpClient
 from ._filters import HideOdpFields
 from ._finding import Finding, counted, named
 from ._handler import OdpHandler
 from ._processor import OdpProcessor
+from ._structlog_check import processors
 
 _NOT_THEIRS = frozenset(
     {"odp_logging", "urllib3", "requests", "charset_normalizer", "asyncio", "rich"}
     | {"concurrent", "py", "socks"}
 )
 """Loggers that hardly anybody logs an event with."""
-
-_RENDERERS = frozenset(
-    {"JSONRenderer", "ConsoleRenderer", "KeyValueRenderer", "LogfmtRenderer"}
-    | {"wrap_for_formatter", "render_to_log_kwargs", "render_to_log_args_and_kwargs"}
-)
-"""After any of these, what passes is no event dict with our fields any more."""
 
 
 def clients() -> list[tuple[str, OdpClient]]:
@@ -35,7 +28,7 @@ def clients() -> list[tuple[str, OdpClient]]:
             if isinstance(handler, OdpHandler):
                 where = f"OdpHandler on {_name(logger)}"
                 found.setdefault(id(handler.client), (where, handler.client))
-    for processor in _processors():
+    for processor in processors():
         if isinstance(processor, OdpProcessor):
             where = "OdpProcessor of structlog"
             found.setdefault(id(processor.client), (where, processor.client))
@@ -55,8 +48,8 @@ def of_logging(*, imported: bool) -> Iterator[Finding]:
         for handler in _opened(logger.handlers)
         if isinstance(handler, OdpHandler)
     ]
-    processors = [each for each in _processors() if isinstance(each, OdpProcessor)]
-    if not carriers and not processors:
+    others = [each for each in processors() if isinstance(each, OdpProcessor)]
+    if not carriers and not others:
         yield _nobody(imported=imported)
     for logger, handler in carriers:
         yield _levels(logger, handler)
@@ -189,69 +182,6 @@ def _shown() -> Iterator[Finding]:
             f"python-json-logger on {named(names)} prints odp_identifiers and odp_data",
             "add the filter odp_logging.HideOdpFields to that handler",
         )
-
-
-# structlog.
-
-
-def of_structlog() -> Iterator[Finding]:
-    """Look at structlog's processors, if the application uses it."""
-    chain = _processors()
-    places = [n for n, each in enumerate(chain) if isinstance(each, OdpProcessor)]
-    if not places:
-        return
-    names = [getattr(each, "__name__", type(each).__name__) for each in chain]
-    first = min((n for n, each in enumerate(names) if each in _RENDERERS), default=99)
-    context = names.index("merge_contextvars") if "merge_contextvars" in names else -1
-    place = places[0]
-    if place > first:
-        yield Finding(
-            "problem",
-            "structlog",
-            f"OdpProcessor stands after {names[first]}, where no event is left to see",
-            f"put it before {names[first]}",
-        )
-    elif place < context:
-        yield Finding(
-            "problem",
-            "structlog",
-            "OdpProcessor stands before merge_contextvars: what is bound is missing",
-            "put it after merge_contextvars",
-        )
-    else:
-        yield Finding("ok", "structlog", "OdpProcessor stands where it sees events")
-    if len(places) > 1:
-        text = f"{len(places)} OdpProcessors stand in one chain"
-        yield Finding("problem", "structlog", text, "keep one")
-    settings = _structlog()
-    level = getattr(settings.get("wrapper_class"), "__name__", "")
-    least = level.removeprefix("BoundLoggerFilteringAt")
-    if least in ("Warning", "Error", "Critical"):
-        yield Finding(
-            "problem",
-            "structlog",
-            f"its wrapper_class lets {least.upper()} and above through: log.info() is"
-            " not seen",
-            "use structlog.make_filtering_bound_logger(logging.INFO)",
-        )
-    if settings.get("cache_logger_on_first_use"):
-        yield Finding(
-            "hint",
-            "structlog",
-            "cache_logger_on_first_use is on: a logger used before configure() keeps"
-            " its older processors",
-            "call structlog.configure() before anything logs",
-        )
-
-
-def _structlog() -> dict[str, Any]:
-    # Not imported here: who has not imported it has not configured it either.
-    module = sys.modules.get("structlog")
-    return dict(module.get_config()) if module is not None else {}
-
-
-def _processors() -> list[Any]:
-    return list(_structlog().get("processors", ()))
 
 
 # Loggers.

@@ -45,7 +45,7 @@ def of_way(destination: Destination, *, seconds: float) -> Iterator[Finding]:
         return
     yield Finding("ok", "DNS", f"{host} is {address[0]}")
     try:
-        sock = socket.create_connection(address[:2], seconds)
+        sock = socket.create_connection((host, port), seconds)
     except OSError as error:
         yield Finding(
             "problem",

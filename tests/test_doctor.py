@@ -21,10 +21,11 @@ from odp_logging import HideOdpFields, OdpClient, OdpHandler, OdpProcessor
 from odp_logging._cli import main
 from odp_logging._config import Destination
 from odp_logging._finding import Finding, counted, named
-from odp_logging._logging_check import of_logging, of_structlog
+from odp_logging._logging_check import of_logging
 from odp_logging._network_check import of_answer, of_way
 from odp_logging._secret import Secret
 from odp_logging._settings_check import of_environment
+from odp_logging._structlog_check import of_structlog
 from odp_logging.stores import _directory
 from odp_logging.stores._spoolfile import SpoolFile
 
@@ -615,6 +616,10 @@ LOGGING = {
     "root": {"level": "INFO", "handlers": ["odp"]},
 }
 NUMBER = 5
+WRONG = {
+    "version": 1,
+    "handlers": {"odp": {"class": "odp_logging.OdpHandler", "flush": 1}},
+}
 def set_up():
     print("on stdout")
     logging.config.dictConfig(LOGGING)
@@ -672,6 +677,7 @@ def test_an_application_is_imported_first(emulator, tmp_path, member):
         ("shop_settings:fails", "raised SystemExit"),
         ("shop_settings:NUMBER", "raised TypeError"),
         ("shop_settings:nothing", "raised AttributeError"),
+        ("shop_settings:WRONG", 'raised ValueError: unknown setting "flush"'),
     ],
 )
 def test_an_application_that_cannot_be_imported(here, doctor, name, said):
