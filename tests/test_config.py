@@ -63,6 +63,7 @@ def test_the_defaults_are_those_of_the_table():
     assert (config.shutdown_timeout, config.handle_sigterm) == (5.0, True)
     assert dict(config.default_identifiers) == dict(config.default_data) == {}
     assert (config.before_send, config.redact) == (None, frozenset())
+    assert (config.hash_identifiers, config.hash_salt) == (frozenset(), None)
     assert (config.on_delivery, config.on_drop) == (None, None)
     assert (config.background, config.enabled) == (True, True)
 

@@ -8,6 +8,7 @@ import hmac
 import io
 import json
 import logging
+import logging.config
 import os
 import pickle
 import subprocess
@@ -114,6 +115,35 @@ def test_one_filter_for_all_handlers(emulator, logger, on):
     logger.info("bought", extra=TAGGED)
 
     assert ours.client.flush(10)
+    assert who(emulator) == [{"email": EMAIL}]
+    assert "odp_" not in theirs.seen[0]
+
+
+def test_the_filter_in_dict_config(emulator):
+    """A dictConfig names the filter once, and handlers by it."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "filters": {"hide": {"()": "odp_logging.HideOdpFields"}},
+            "handlers": {
+                "theirs": {"()": f"{__name__}.Everything", "filters": ["hide"]},
+                "odp": {
+                    "class": "odp_logging.OdpHandler",
+                    "api_key": KEY,
+                    "api_host": emulator.url,
+                    "handle_sigterm": False,
+                },
+            },
+            "loggers": {"shop.dicts": {"level": "INFO", "handlers": ["theirs", "odp"]}},
+        }
+    )
+    logger = logging.getLogger("shop.dicts")
+    theirs, ours = logger.handlers
+    logger.info("bought", extra=TAGGED)
+    logger.handlers.clear()
+    ours.close()
+
     assert who(emulator) == [{"email": EMAIL}]
     assert "odp_" not in theirs.seen[0]
 
