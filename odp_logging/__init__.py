@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         clear_identifiers,
     )
     from ._event import OdpEvent
+    from ._filters import HideOdpFields
     from ._handler import ContextFilter, OdpHandler
     from ._processor import OdpProcessor
     from ._stats import Stats
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigurationError",
     "ContextFilter",
+    "HideOdpFields",
     "InvalidEventError",
     "OdpClient",
     "OdpEvent",
@@ -67,6 +69,7 @@ _HOMES = {
         "clear_identifiers",
     ),
     "_event": ("OdpEvent",),
+    "_filters": ("HideOdpFields",),
     "_handler": ("ContextFilter", "OdpHandler"),
     "_processor": ("OdpProcessor",),
     "_stats": ("Stats",),

@@ -20,6 +20,7 @@ from .transports._late import Late
 if TYPE_CHECKING:
     from ._config import Config, Destination
     from ._event import OdpEvent
+    from ._privacy import Privacy
     from .stores._base import Shelter, Store
     from .stores._buffer import Overflow
     from .stores._spool import Spool
@@ -38,8 +39,13 @@ def new_flusher(
     """
     # Of both: an event put within a callback of either is refused.
     busy: set[int] = set()
+    bounds = (
+        f" ({config.max_queue_size} events or {config.max_queue_bytes} bytes,"
+        f' overflow="{config.overflow}")'
+    )
     mine, reports = [
-        Reports(diagnostics, config.on_delivery, config.on_drop, busy) for _ in range(2)
+        Reports(diagnostics, config.on_delivery, config.on_drop, busy, bounds=bounds)
+        for _ in range(2)
     ]
     spool = _new_spool(config, destination, reports)
     intake = Intake(busy)
@@ -91,6 +97,20 @@ def intake_of(flusher: Flusher, config: Config, put: Callable[[Any], object]) ->
     if config.durability == "crash" or _waits(config):
         return Direct(put, flusher.intake.busy)
     return flusher.intake
+
+
+def builder_of(config: Config) -> Callable[[Any], OdpEvent | None]:
+    """Return what makes events by the settings of *config*, of what was captured."""
+    return _LateBuilder(config, config.before_send)
+
+
+def privacy_of(config: Config) -> Privacy | None:
+    """Return what keeps the settings on privacy; None if there are none."""
+    if not config.redact and not config.hash_identifiers:
+        return None
+    from ._privacy import Privacy  # 2 ms, for those who ask for it
+
+    return Privacy(config.redact, config.hash_identifiers, config.hash_salt)
 
 
 def _waits(config: Config) -> bool:
@@ -193,6 +213,7 @@ class _LateBuilder:
             "default_data": config.default_data,
             "redact": config.redact,
             "before_send": before_send,
+            "privacy": privacy_of(config),
         }
         self._build: Callable[..., OdpEvent | None] | None = None
 

@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
             "replay", help="send what earlier processes left in a spool"
         )
     )
+    _add_doctor(commands.add_parser("doctor", help='answer "why do I see nothing?"'))
+    _add_send(commands.add_parser("send", help="send an event from the shell"))
+    _add_tail(commands.add_parser("tail", help="watch events come to a spool and go"))
     return parser
 
 
@@ -182,6 +185,103 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Looks at settings, the way to ODP, loggers and spool, and says what to do."
+        " Sends nothing without --send. Exit status 1 if there is a problem, else 0."
+    )
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        type=_text,
+        metavar="NAME",
+        help="what sets up your logging: module, module:function, or module:dict for"
+        " dictConfig; may be repeated",
+    )
+    parser.add_argument(
+        "--django",
+        action="store_true",
+        help="set up Django first, by DJANGO_SETTINGS_MODULE",
+    )
+    parser.add_argument(
+        "--send",
+        action="store_true",
+        help="send one event, odp_logging/doctor of fs_user_id odp-logging-doctor",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_whole(1, 300),
+        default=5,
+        metavar="SECONDS",
+        help="for each step on the network (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.set_defaults(run=_run_doctor)
+
+
+def _add_send(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Sends with ODP_API_KEY and ODP_API_HOST. Exit status 0: delivered; 1:"
+        " rejected; 3: not delivered in time; 2: the command cannot be carried out."
+    )
+    parser.add_argument(
+        "action",
+        type=_text,
+        metavar="ACTION",
+        help='what happened; or "-" to read JSON objects with action, type,'
+        " identifiers, data from stdin, one or one a line",
+    )
+    parser.add_argument("--type", type=_text, metavar="TYPE", help="its kind")
+    for option, text in {
+        "identifier": "who: name=value, may be repeated",
+        "data": "more: name=text or name:=JSON, may be repeated",
+    }.items():
+        parser.add_argument(
+            f"--{option}",
+            type=_pair,
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help=text,
+        )
+    parser.add_argument(
+        "--timeout",
+        type=_whole(1, 86_400),
+        default=10,
+        metavar="SECONDS",
+        help="when to stop (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--spool",
+        type=_text,
+        metavar="DIR",
+        help="keep there what is not delivered (default: that of ODP_SPOOL)",
+    )
+    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.set_defaults(run=_run_send)
+
+
+def _add_tail(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Prints a line for each event that arrives in a spool, and one when it leaves:"
+        " delivered (or dropped, where the spool is full), or rejected with ODP's"
+        " reason; at the end, what is left. Only reads. Ctrl-C ends it."
+    )
+    _add_spool_options(parser)
+    parser.add_argument(
+        "--show-identifiers", action="store_true", help="do not mask identifiers"
+    )
+    parser.add_argument(
+        "--seconds", type=_whole(1, 86_400), metavar="N", help="when to stop"
+    )
+    parser.add_argument(
+        "--lines", type=_whole(1, 10**9), metavar="N", help="after how many lines"
+    )
+    parser.set_defaults(run=_on_spool(_run_tail))
+
+
 def _subcommands(
     parser: argparse.ArgumentParser, names: dict[str, str]
 ) -> list[argparse.ArgumentParser]:
@@ -216,8 +316,7 @@ def _on_spool(
             options.spool = _spools.home(options.spool)
             return run(_spools, options)
         except _spools.Failed as failed:
-            print(f"odp-logging: {failed}", file=sys.stderr)
-            return 2
+            return _refused(str(failed))
 
     return command
 
@@ -233,6 +332,71 @@ def _run_emulator(options: argparse.Namespace) -> int:
     from . import emulator
 
     return emulator.run(port=options.port, key=options.key)
+
+
+def _run_doctor(options: argparse.Namespace) -> int:
+    from . import _doctor
+
+    return _doctor.run(
+        options.imports,
+        django=options.django,
+        send=options.send,
+        seconds=options.timeout,
+        as_json=options.json,
+    )
+
+
+def _run_send(options: argparse.Namespace) -> int:
+    from . import _sending
+    from ._spools import Failed
+
+    if options.action == "-" and (options.type or options.identifier or options.data):
+        return _refused('"-" takes all of each event from stdin')
+    try:
+        described = [
+            {
+                "action": options.action,
+                "type": options.type,
+                "identifiers": dict(options.identifier),
+                "data": dict(options.data),
+            }
+        ]
+        if options.action == "-":
+            described = _sending.read(sys.stdin.read())
+        return _sending.send(
+            described,
+            seconds=options.timeout,
+            spool=options.spool,
+            as_json=options.json,
+        )
+    except Failed as failed:
+        return _refused(str(failed))
+
+
+def _run_tail(_: Any, options: argparse.Namespace) -> int:
+    from . import _tail
+
+    return _tail.tail(
+        options.spool,
+        as_json=options.json,
+        show=options.show_identifiers,
+        seconds=options.seconds,
+        lines=options.lines,
+    )
+
+
+def _refused(message: str) -> int:
+    print(f"odp-logging: {message}", file=sys.stderr)
+    return 2
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    from ._sending import pair
+
+    try:
+        return pair(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}") from None
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:

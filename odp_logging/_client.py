@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import _lifecycle
-from ._assembly import connect, intake_of, new_flusher
+from ._assembly import connect, intake_of, new_flusher, privacy_of
 from ._config import Config, Destination, load, sealed
 from ._context import Bound, bound
 from ._diagnostics import Diagnostics
@@ -59,6 +59,7 @@ class OdpClient:
         self._settings = settings
         self._config = load(settings, warn=self._diagnostics.warn)
         self._redact = self._config.redact
+        self._privacy = privacy_of(self._config)
         self._enabled = self._config.enabled
         self._crash_proof = self._config.durability == "crash"
         self._pid = os.getpid()
@@ -143,6 +144,9 @@ class OdpClient:
                 _caller(),
             )
         elif self._enabled:
+            # Here: what rests in the buffer may come to on_drop as it is.
+            if self._privacy is not None:
+                event = self._privacy.of(event)
             self._put(event, hurry=False)
 
     def put(
@@ -517,12 +521,16 @@ def client_of(client: OdpClient | None, settings: Mapping[str, Any]) -> OdpClien
 
 
 def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *settings* without those that hold a key."""
-    return {
+    """Return *settings* without those that hold a key or a secret."""
+    kept = {
         name: value
         for name, value in settings.items()
         if name not in ("api_key", "datafile")
     }
+    if kept.get("hash_salt") is not None:
+        # To go without it would hash the same people in another way.
+        kept["hash_salt"] = "${ODP_HASH_SALT}"
+    return kept
 
 
 def _rebuilt(kind: type[OdpClient], settings: dict[str, Any]) -> OdpClient:

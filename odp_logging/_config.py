@@ -108,8 +108,9 @@ class Config:
     third of the time in which a handler is to be imported and configured.
     """
 
-    __slots__ = ("_given",)
+    __slots__ = ("_given", "_sources")
     _given: Mapping[str, Any]
+    _sources: Mapping[str, str]
 
     api_key: Secret | None = _setting(None, readers.key)
     api_host: str | None = _setting(None, readers.host)
@@ -134,6 +135,8 @@ class Config:
         None, readers.function
     )
     redact: frozenset[str] = _setting(frozenset(), readers.names)
+    hash_identifiers: frozenset[str] = _setting(frozenset(), readers.names)
+    hash_salt: Secret | None = _setting(None, readers.salt)
     on_delivery: Callable[..., Any] | None = _setting(None, readers.function)
     on_drop: Callable[..., Any] | None = _setting(None, readers.function)
     spool: Path | None = _setting(None, readers.path)
@@ -148,6 +151,7 @@ class Config:
         if unknown := given.keys() - SETTINGS.keys():
             raise TypeError(f"no settings: {', '.join(sorted(unknown))}")
         object.__setattr__(self, "_given", given)
+        object.__setattr__(self, "_sources", _NO_DATA)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{name!r} cannot be set: a Config never changes")
@@ -157,7 +161,16 @@ class Config:
 
     def replaced(self, **changes: Any) -> Config:
         """Return the same settings but for *changes*."""
-        return Config(**{**self._given, **changes})
+        return Config(**{**self._given, **changes}).tracing(self._sources)
+
+    def tracing(self, sources: Mapping[str, str]) -> Config:
+        """Return itself, having noted where each setting was found."""
+        object.__setattr__(self, "_sources", sources)
+        return self
+
+    def source_of(self, name: str) -> str:
+        """Return where the setting was found: a keyword, a variable, the datafile."""
+        return self._sources.get(name, "the default")
 
     def destination(self) -> Destination | None:
         """Return where events go; None as long as there is no key."""
@@ -175,7 +188,13 @@ class Config:
         return {name: getattr(self, name) for name in SETTINGS}
 
     def __repr__(self) -> str:
-        shown = [f"{name}={value!r}" for name, value in self._values().items()]
+        # Defaults for identifiers and data name people, and are counted only.
+        shown = [
+            f"{name}=<{len(value)}>"
+            if isinstance(value, Mapping)
+            else f"{name}={value!r}"
+            for name, value in self._values().items()
+        ]
         return f"Config({', '.join(shown)})"
 
     def __reduce__(self) -> Any:
@@ -195,7 +214,7 @@ def host_of(api_key: Secret) -> str:
     return _HOSTS.get(public[-4:], _HOSTS[""])
 
 
-_PLAIN_NAMES = SETTINGS.keys() - {"api_key", "datafile"}
+_PLAIN_NAMES = SETTINGS.keys() - {"api_key", "datafile", "hash_salt"}
 
 
 def load(
@@ -219,26 +238,31 @@ def load(
     """
     known = {name: each.read for name, each in SETTINGS.items()}
     values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
     for given, value in _plain_dict(settings).items():
         name = _ALIASES.get(given, given)
         if name not in known:
             raise ConfigurationError(_unknown(given, [*known, *_ALIASES]))
         values[name] = _read(name, _expanded(name, value, environ), known[name])
+        sources[name] = f"the keyword {given}="
     for name, read in known.items():
         variable, text = _from_environment(name, environ)
         if values.get(name) is not None or not text or not ask_environment:
             continue
         try:
-            values[name] = _read(variable, text, read)
+            values[name] = _read(variable, _expanded(variable, text, environ), read)
+            sources[name] = variable
         except ConfigurationError as error:
+            if name == "hash_salt":
+                raise  # without it, the same people would be hashed in another way
             warn(f"environment:{variable}", f"{error}; the default is used")
-    _add_datafile(values, in_keywords="datafile" in settings, warn=warn)
+    _add_datafile(values, sources, in_keywords="datafile" in settings, warn=warn)
     _check_region(values, warn)
     _check_durability(values)
     absent = [name for name, value in values.items() if value is None]
     for name in absent:
         del values[name]
-    return Config(**values)
+    return Config(**values).tracing(sources)
 
 
 def _read(name: str, value: object, read: Callable[[object], Any]) -> Any:
@@ -248,7 +272,8 @@ def _read(name: str, value: object, read: Callable[[object], Any]) -> Any:
     try:
         return read(value)
     except ValueError as error:
-        shown = "" if read in (readers.key, readers.datafile) else f"={_short(value)}"
+        secret = read in (readers.key, readers.datafile, readers.salt)
+        shown = "" if secret else f"={_short(value)}"
         if read is readers.host and not str(value).startswith("http"):
             shown = ""  # a key in the wrong place
         raise ConfigurationError(
@@ -320,7 +345,11 @@ def _from_environment(name: str, environ: Mapping[str, str]) -> tuple[str, str |
 
 
 def _add_datafile(
-    values: dict[str, Any], *, in_keywords: bool, warn: Callable[[str, str], object]
+    values: dict[str, Any],
+    sources: dict[str, str],
+    *,
+    in_keywords: bool,
+    warn: Callable[[str, str], object],
 ) -> None:
     if values.get("datafile") is None:
         return
@@ -339,8 +368,10 @@ def _add_datafile(
         return
     if values.get("api_key") is None:
         values["api_key"] = key
+        sources["api_key"] = f"the datafile of {sources['datafile']}"
     if values["api_key"] == key and values.get("api_host") is None:
         values["api_host"] = host
+        sources["api_host"] = f"the datafile of {sources['datafile']}"
 
 
 def _check_durability(values: Mapping[str, Any]) -> None:
@@ -356,10 +387,40 @@ def _check_region(
     key, host = values.get("api_key"), values.get("api_host")
     if key is None or host is None or host not in _HOSTS.values():
         return
-    right = host_of(key)
-    if host != right:
-        warn(
-            "region",
-            f"the key's suffix belongs to {right}, but api_host is {host}; leave"
-            " api_host out to follow the key",
-        )
+    advice = region_advice(key, host)
+    if advice:
+        warn("region", "; ".join(advice))
+
+
+def region_advice(api_key: Secret, api_host: str) -> tuple[str, str] | None:
+    """Return what is wrong with the region, and what to do; None if nothing is."""
+    right = host_of(api_key)
+    if api_host == right or api_host not in _HOSTS.values():
+        return None
+    suffix = next((end for end, host in _HOSTS.items() if host == right), "")
+    ending = f"ends with {suffix}" if suffix else "names no region"
+    return (
+        f"the key {ending}, but api_host is {api_host}, and events go there",
+        f"{right} would be right: leave api_host out to follow the key",
+    )
+
+
+def named_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """
+    Return what is odd about the environment's names for us, by variable.
+
+    A name that no setting has is told with the nearest one that some setting has.
+    """
+    import difflib  # for those who ask
+
+    known = [*_KEY_NAMES, *(f"ODP_{name.upper()}" for name in SETTINGS)]
+    odd = {}
+    for variable in sorted(environ):
+        if variable in known:
+            if not environ[variable].strip():
+                odd[variable] = f"{variable} is set, but empty: it counts as not set"
+        elif variable.upper().startswith("ODP_"):
+            near = difflib.get_close_matches(variable.upper(), known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            odd[variable] = f"{variable} is no setting{hint}"
+    return odd

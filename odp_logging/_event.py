@@ -96,9 +96,10 @@ class OdpEvent(Identified):
         body: dict[str, Any] = {
             "type": _name(type, "type", notes) or DEFAULT_TYPE,
             "action": _required(_name(action, "action", notes)),
-            "identifiers": _some(canonical_identifiers(identifiers, notes)),
-            "data": _data(data, timestamp, idempotence_id, notes),
+            "identifiers": canonical_identifiers(identifiers, notes),
         }
+        _require_someone(body)
+        body["data"] = _data(data, timestamp, idempotence_id, notes)
         try:
             encoded = _encode(body).encode()
         except UnicodeEncodeError:
@@ -237,14 +238,20 @@ def _required(action: str) -> str:
     return action
 
 
-def _some(identifiers: dict[str, str]) -> dict[str, str]:
-    if not identifiers:
+def _require_someone(body: dict[str, Any]) -> None:
+    if not body["identifiers"]:
+        kind = f"{_shown(body['type'])}/{_shown(body['action'])}"
         raise InvalidEventError(
-            'no identifiers; pass odp_identifiers={"email": ...} or bind them once:'
+            f"no identifiers in {kind}, which was not sent; pass"
+            ' odp_identifiers={"email": ...} or bind them once:'
             " odp_logging.bind_identifiers(fs_user_id=...)",
             reason="no_identifiers",
         )
-    return identifiers
+
+
+def _shown(name: str) -> str:
+    """Return a type or action as a line can show it."""
+    return "".join(c if c.isprintable() else "?" for c in name[:60])
 
 
 def _data(

@@ -10,7 +10,7 @@ from typing import Any
 from ._client import OdpClient, client_of, without_secrets
 from ._config import sealed
 from ._context import Watch, bound, ours
-from ._mapping import ACTION, FIELDS, Captured, Taken, mark
+from ._mapping import ACTION, FIELDS, HIDDEN, Captured, Taken, mark
 
 _OWN = ("odp_logging.", "urllib3.", "requests.")
 """Loggers whose records, tagged by a filter, would feed us on our own requests."""
@@ -96,7 +96,11 @@ class OdpHandler(logging.Handler):
         try:
             fields = record.__dict__
             if ACTION not in fields:
-                if type(record.msg) is str and "extra" not in fields:
+                if (
+                    type(record.msg) is str
+                    and "extra" not in fields
+                    and HIDDEN not in fields
+                ):
                     return False
                 return self._handle_any(record)
             intake = self.client.intake
@@ -193,7 +197,8 @@ class OdpHandler(logging.Handler):
                 context=getattr(record, _CONTEXT, None),
                 hurry=self._is_urgent(record.levelno),
             )
-            if fields is record.msg:
+            places = record.__dict__
+            if fields is not places and fields is not places.get("extra"):
                 # For processors in a ProcessorFormatter, which gets a copied record.
                 action = mark(dict.__getitem__(fields, ACTION), Taken)
                 dict.__setitem__(fields, ACTION, action)
@@ -255,25 +260,30 @@ def _origin(record: logging.LogRecord) -> tuple[str, int] | None:
 
 
 def _tagged_inside(record: logging.LogRecord) -> bool:
-    """Whether structlog's or loguru's dict within *record* carries the tag."""
-    # type() and not isinstance(), which asks the object and may run its code.
-    message: Any = record.msg
-    if type(message) is not str and issubclass(type(message), dict):
-        return dict.__contains__(message, ACTION)
-    extra = record.__dict__.get("extra")
-    if extra is None or not issubclass(type(extra), dict):
-        return False
-    return dict.__contains__(extra, ACTION)
+    """Whether a dict within *record* carries the tag: hidden, structlog's, loguru's."""
+    return _inside(record) is not None
+
+
+def _inside(record: logging.LogRecord) -> dict[str, Any] | None:
+    fields = record.__dict__
+    places: tuple[Any, ...] = (fields.get(HIDDEN), record.msg, fields.get("extra"))
+    for found in places:
+        # type() and not isinstance(), which asks the object and may run its code.
+        if type(found) is str or not issubclass(type(found), dict):
+            continue
+        if dict.__contains__(found, ACTION):
+            return found  # type: ignore[no-any-return]
+    return None
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, Any] | None:
     """Return the dict that holds the ``odp_*`` fields; None if there are none."""
     fields: dict[str, Any] = record.__dict__
     if ACTION not in fields:
-        if not _tagged_inside(record):
+        inside = _inside(record)
+        if inside is None:
             return None
-        inside: Any = record.msg
-        fields = inside if issubclass(type(inside), dict) else fields["extra"]
+        fields = inside
     # Captured by a processor before us?
     return None if type(dict.__getitem__(fields, ACTION)) is Captured else fields
 

@@ -257,7 +257,7 @@ def _tell_lost(lost: int, seconds: float, *, reachable: bool, kept: int = 0) -> 
     if not (lost or kept) or sys.stderr is None or _told > 1:
         return
     _told += 1
-    advice = "raise shutdown_timeout or find out why ODP does not answer"
+    advice = "raise shutdown_timeout, name a spool, or find out why ODP does not answer"
     if not reachable:
         advice = "no key was set: set ODP_API_KEY"
     late = ", and so is all that is logged from here on" if _told > 1 else ""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ._event import OWN_DATA, OdpEvent
+from ._event import OdpEvent
 from ._identifiers import canonical_identifiers
 from ._ids import new_id
 from ._ordinary import ordinary
@@ -16,6 +15,7 @@ from .exceptions import InvalidEventError
 
 if TYPE_CHECKING:
     from ._mapping import Capture
+    from ._privacy import Privacy
 
 
 class Builder:
@@ -26,7 +26,9 @@ class Builder:
     to the record's own; an empty value gives way to any other.
 
     Args:
+        redact: Keys whose values in default and bound data are replaced.
         before_send: The application's; None of it leaves an event out.
+        privacy: Hashes identifiers, and looks at what before_send returns.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class Builder:
         default_data: Mapping[str, Any] | None = None,
         redact: frozenset[str] = frozenset(),
         before_send: Callable[[OdpEvent], OdpEvent | None] | None = None,
+        privacy: Privacy | None = None,
     ) -> None:
         self._default_identifiers = default_identifiers or {}
         self._default_data = default_data or {}
         self._redact = redact
         self._before_send = before_send
+        self._privacy = privacy
 
     def __call__(
         self, logged: Capture | OdpEvent, event_id: str | None = None
@@ -53,10 +57,12 @@ class Builder:
         Raises:
             InvalidEventError: ODP could not store it.
         """
-        if isinstance(logged, OdpEvent):
-            event = _redacted(logged, self._redact)
-        else:
-            event = self._made(logged, event_id)
+        if not isinstance(logged, OdpEvent):
+            logged = self._made(logged, event_id)
+        # Else it was made private when it was put, see OdpClient.send.
+        return self._left_by_before_send(logged)
+
+    def _left_by_before_send(self, event: OdpEvent) -> OdpEvent | None:
         if self._before_send is None:
             return event
         changed = self._before_send(event)
@@ -66,12 +72,16 @@ class Builder:
                 " return the event, a new OdpEvent, or None",
                 reason="bad_before_send",
             )
-        return changed
+        if changed is None or self._privacy is None:
+            return changed
+        return self._privacy.again(changed, event)
 
     def _made(self, logged: Capture, event_id: str | None) -> OdpEvent:
         action, identifiers, kind, data, stamp, time, own_id, bound, _, _, _ = logged
         if bound or self._default_identifiers or self._default_data:
             identifiers, data = self._merged(identifiers, data, bound)
+        if self._privacy is not None:
+            identifiers = self._privacy.hashed(identifiers)
         if (
             stamp is own_id is None
             and type(identifiers) is dict
@@ -114,10 +124,3 @@ class Builder:
                     whole.update(freeze_mapping(layer, hidden=self._redact))
             data = whole
         return identifiers, data
-
-
-def _redacted(event: OdpEvent, redact: frozenset[str]) -> OdpEvent:
-    if not redact:
-        return event
-    hidden = freeze_mapping(event.data, hidden=redact, uncounted=OWN_DATA)
-    return replace(event, data=hidden)

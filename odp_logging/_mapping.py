@@ -34,6 +34,9 @@ FIELDS = frozenset(
     }
 )
 
+HIDDEN = "_odp"
+"""Attribute of a record to which `HideOdpFields` moves them, as a dict."""
+
 _LARGE = 10**18
 """Integers beyond it take another way to text, which some of them do not have."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from ._client import OdpClient, client_of
 from ._config import sealed
 from ._diagnostics import Diagnostics
-from ._mapping import ACTION, FIELDS, Captured, Taken, mark
+from ._mapping import ACTION, FIELDS, HIDDEN, Captured, Taken, mark
 
 _LEVELS = {
     "debug": 10,
@@ -70,6 +70,8 @@ class OdpProcessor:
             tagged = ACTION in event_dict
             if tagged:
                 self._capture(method_name, event_dict)
+            elif "_record" in event_dict:
+                self._capture_hidden(method_name, event_dict)
         except Exception as error:  # nothing is raised into a log call
             self.client.failed(error, _caller())
         if self._strip:
@@ -92,7 +94,16 @@ class OdpProcessor:
             )
         if record is not None and issubclass(type(record.msg), dict):
             # Within ProcessorFormatter: other handlers see the original dict.
-            record.msg[ACTION] = mark(action, Captured)
+            original = record.msg if ACTION in record.msg else _hidden(record)
+            original[ACTION] = mark(action, Captured)
+
+    def _capture_hidden(
+        self, method_name: str, event_dict: MutableMapping[str, Any]
+    ) -> None:
+        """Capture the event that a `HideOdpFields` has moved out of sight."""
+        hidden = _hidden(event_dict["_record"])
+        if ACTION in hidden:
+            self._capture(method_name, {**event_dict, **hidden})
 
     def _stripped(
         self, event_dict: MutableMapping[str, Any]
@@ -104,6 +115,11 @@ class OdpProcessor:
     def __repr__(self) -> str:
         # Shown half made in a traceback with local variables, it must not raise.
         return f"<OdpProcessor {getattr(self, 'client', None)!r}>"
+
+
+def _hidden(record: Any) -> dict[str, Any]:
+    found = record.__dict__.get(HIDDEN)
+    return found if type(found) is dict else {}
 
 
 def _is_foreign(event_dict: MutableMapping[str, Any]) -> bool:

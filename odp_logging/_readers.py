@@ -141,7 +141,7 @@ def names(value: object) -> frozenset[str]:
         isinstance(name, str) for name in value
     ):
         return frozenset(value)
-    raise ValueError('names of data keys, for example ["card_number"]')
+    raise ValueError('names of keys, for example ["card_number"]')
 
 
 def function(value: object) -> Callable[..., Any] | None:
@@ -226,6 +226,16 @@ def key(value: object) -> Secret | None:
 def _is_graphic(text: str) -> bool:
     # Not a regular expression, which takes a millisecond to be compiled.
     return text.isascii() and text.isprintable() and " " not in text
+
+
+def salt(value: object) -> Secret:
+    """Read a secret text; the messages never hold it."""
+    if not isinstance(value, Secret):
+        value = Secret(value)
+    # An empty one is more likely a variable that is not set than a wish.
+    if not isinstance(value.reveal(), str) or not value.reveal().strip():
+        raise ValueError("text that is not empty, and kept secret like a key")
+    return value
 
 
 def datafile(value: object) -> Secret:

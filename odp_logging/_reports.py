@@ -35,6 +35,7 @@ class Reports:
         on_delivery, on_drop: The application's callbacks.
         diagnostics: Writes the lines.
         busy: Idents of the threads that are in a callback.
+        bounds: Of the buffer, in brackets, for the line that says it is full.
     """
 
     def __init__(
@@ -43,10 +44,13 @@ class Reports:
         on_delivery: OnDelivery | None = None,
         on_drop: OnDrop | None = None,
         busy: set[int] | None = None,
+        *,
+        bounds: str = "",
     ) -> None:
         self.diagnostics = diagnostics
         self._on_delivery = on_delivery
         self._on_drop = on_drop
+        self._bounds = bounds
         self._busy: set[int] = set() if busy is None else busy
         self.after_fork()
 
@@ -111,7 +115,8 @@ class Reports:
         kept = store.counts().waiting
         if not kept:
             return  # given up meanwhile, and said so
-        events = f"{kept} event{'s are' if kept != 1 else ' is'} kept"
+        where = "in the spool" if store.spooled() else "in memory"
+        events = f"{kept} event{'s are' if kept != 1 else ' is'} kept {where}"
         if delivery.is_misconfigured:
             self.diagnostics.warn(
                 "configuration",
@@ -131,8 +136,8 @@ class Reports:
         if lost > self._overflow_told:
             self.diagnostics.warn(
                 "overflow",
-                f"the buffer is full; {lost} events were dropped so far; raise"
-                " max_queue_size, or find out why ODP does not take them",
+                f"the buffer is full{self._bounds}; {lost} events were dropped so far;"
+                " raise max_queue_size, or find out why ODP does not take them",
             )
             self._overflow_told = lost
         if self._on_drop is not None:

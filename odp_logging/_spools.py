@@ -15,7 +15,7 @@ from typing import Any
 
 from ._client import OdpClient
 from ._config import load
-from ._event import restored
+from ._event import OdpEvent, restored
 from ._reports import masked
 from .exceptions import ConfigurationError
 from .stores import _directory
@@ -207,13 +207,18 @@ def _told(found: Buried, *, show: bool) -> dict[str, Any]:
     except ValueError:
         nothing: dict[str, Any] = {"type": "?", "action": "?", "identifiers": {}}
         return {**told, "reason": letter.reason, "event": nothing}
+    reason = letter.reason if show else masked(letter.reason, event)
+    return {**told, "reason": reason, "event": event_shown(event, show=show)}
+
+
+def event_shown(event: OdpEvent, *, show: bool) -> dict[str, Any]:
+    """Return the body of *event*; unless *show*, with identifiers masked."""
     if show:
-        return {**told, "reason": letter.reason, "event": event.to_dict()}
+        return event.to_dict()
     # Wherever it stands: data often repeats whom it is about.
     who = sorted(event.identifiers.values(), key=len, reverse=True)
     body = {**event.to_dict(), "data": _without(event.to_dict()["data"], who)}
-    body["identifiers"] = dict.fromkeys(event.identifiers, "***")
-    return {**told, "reason": masked(letter.reason, event), "event": body}
+    return {**body, "identifiers": dict.fromkeys(event.identifiers, "***")}
 
 
 def _without(value: Any, who: Sequence[str]) -> Any:

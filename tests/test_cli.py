@@ -88,6 +88,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["emulator", "--port", "-1"], "--port"),
         (["emulator", "--key", ""], "--key"),
         (["emulator", "--colour", "red"], "--colour"),
+        (["doctor", "--timeout", "0"], "from 1 to 300"),
+        (["doctor", "--import", ""], "--import"),
+        (["send"], "ACTION"),
+        (["send", "sold", "--identifier", "ada"], "--identifier"),
+        (["tail", "--lines", "0"], "--lines"),
     ],
 )
 def test_usage(

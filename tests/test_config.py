@@ -63,6 +63,7 @@ def test_the_defaults_are_those_of_the_table():
     assert (config.shutdown_timeout, config.handle_sigterm) == (5.0, True)
     assert dict(config.default_identifiers) == dict(config.default_data) == {}
     assert (config.before_send, config.redact) == (None, frozenset())
+    assert (config.hash_identifiers, config.hash_salt) == (frozenset(), None)
     assert (config.on_delivery, config.on_drop) == (None, None)
     assert (config.background, config.enabled) == (True, True)
 
@@ -215,8 +216,8 @@ def test_text_is_understood_everywhere(name, text, value):
         ("enabled", 2, "true or false"),
         ("default_identifiers", ["a"], "a dict or its JSON"),
         ("default_data", "{broken", "a dict or its JSON"),
-        ("redact", 5, "names of data keys"),
-        ("redact", [5], "names of data keys"),
+        ("redact", 5, "names of keys"),
+        ("redact", [5], "names of keys"),
         ("before_send", "nowhere", "a function or its dotted name"),
         ("before_send", "no.such.module", "ModuleNotFoundError"),
         ("on_drop", "json.nothing", "AttributeError"),
@@ -333,8 +334,9 @@ def test_a_key_for_another_region_is_said():
     _, said = warned({"api_key": "k-eu1", "api_host": "https://api.zaius.com"}, {})
 
     assert said == [
-        "the key's suffix belongs to https://api.eu1.odp.optimizely.com, but api_host"
-        " is https://api.zaius.com; leave api_host out to follow the key"
+        "the key ends with -eu1, but api_host is https://api.zaius.com, and events go"
+        " there; https://api.eu1.odp.optimizely.com would be right: leave api_host out"
+        " to follow the key"
     ]
 
 

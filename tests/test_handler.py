@@ -426,7 +426,10 @@ def test_a_bad_event_is_named_by_file_and_line(client, logger, caplog):
     (warning,) = [each for each in caplog.records if each.name == "odp_logging"]
     assert warning.levelname == "WARNING"
     assert f"{__file__}:" in warning.getMessage()
-    assert "no identifiers; pass odp_identifiers=" in warning.getMessage()
+    assert (
+        "event rejected: no identifiers in fullstack/viewed, which was not sent; pass"
+        " odp_identifiers=" in warning.getMessage()
+    )
 
 
 class Bad:

@@ -19,6 +19,7 @@ def test_the_public_names_are_pinned():
     assert sorted(odp_logging.__all__) == [
         "ConfigurationError",
         "ContextFilter",
+        "HideOdpFields",
         "InvalidEventError",
         "OdpClient",
         "OdpEvent",

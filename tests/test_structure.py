@@ -38,7 +38,7 @@ USES = {
     "sleep": set(),
     "environ": {"_config.py"},
     "register_at_fork": {"_lifecycle.py"},
-    "Handler": {"_handler.py", "_demo.py", "_shop.py"},
+    "Handler": {"_handler.py", "_demo.py", "_logging_check.py", "_shop.py"},
 }
 
 

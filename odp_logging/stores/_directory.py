@@ -176,6 +176,21 @@ def claim_file(path: Path) -> Claim | None:
         return None
 
 
+def is_claimed(path: Path) -> bool:
+    """Whether a living process has the spool at *path*; nothing is made or kept."""
+    try:
+        descriptor = os.open(lock_of(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _claimed(path: Path) -> Claim:
     lock = lock_of(path)
     flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC

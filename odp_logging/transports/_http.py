@@ -41,6 +41,7 @@ _HEADERS = {
 
 _PASSING = frozenset({408, 409, 421, 423, 425, 429})
 _UNNAMED = frozenset({400, 422})
+_UNWELCOME = frozenset({401, 403})
 _MAX_ANSWER = 1024 * 1024
 _LEAST_TIMEOUT = 0.05
 
@@ -128,7 +129,12 @@ class Http:
             return self._unanswered(error, size)
         content = self._without_key(_read(response))
         answer = read_answer(
-            response.status_code, response.headers, content, size, self._host
+            response.status_code,
+            response.headers,
+            content,
+            size,
+            self._host,
+            key=str(self._api_key),
         )
         return answer, False
 
@@ -213,12 +219,15 @@ def read_answer(
     content: bytes | None,
     size: int,
     host: str,
+    *,
+    key: str = "",
 ) -> Delivery:
     """
     Return what an answer means for a batch of *size* events.
 
     Args:
         content: The body as it came; None if it broke off.
+        key: The end of the key, for people.
     """
     said = f"{host} answered {status}"
     if 200 <= status < 300:
@@ -248,6 +257,8 @@ def read_answer(
         return Delivery.nothing_yet(size, Cause.TOO_LARGE, said)
     if status in _PASSING or status >= 500:
         return Delivery.nothing_yet(size, Cause.PASSING, said, retry_after=retry_after)
+    if status in _UNWELCOME:
+        said = f"{said} and refuses the key {key}".rstrip()
     return Delivery.nothing_yet(
         size, Cause.CONFIGURATION, said, retry_after=retry_after
     )

@@ -15,11 +15,16 @@ from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.utils import check_header_validity
+from requests.utils import (
+    DEFAULT_CA_BUNDLE_PATH,
+    check_header_validity,
+    select_proxy,
+)
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
@@ -101,6 +106,28 @@ class Line:
                     if pool.pool is not None:
                         _inherited.extend(filter(None, pool.pool.queue))
                         pool.pool.queue.clear()
+
+
+class Way(NamedTuple):
+    """How requests to an address leave: through whom, and whose certificates count."""
+
+    proxy: tuple[str, int] | None
+    trust: str
+    """File or directory of certificates."""
+
+
+def way_to(url: str, *, direct: bool = False) -> Way:
+    """Return the way that a `Line` to *url* takes."""
+    session = requests.Session()
+    session.trust_env = not direct
+    settings = session.merge_environment_settings(url, {}, None, None, None)
+    proxy = None
+    if chosen := select_proxy(url, settings["proxies"]):
+        parts = urlsplit(chosen if "://" in chosen else f"http://{chosen}")
+        if parts.hostname:
+            proxy = parts.hostname, parts.port or 80
+    verify = settings["verify"]
+    return Way(proxy, verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH)
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -80,7 +80,8 @@ def test_every_other_status_has_a_cause(status: int, cause: Cause) -> None:
     assert answer.pending == (0, 1, 2)
     assert answer.cause is cause
     assert not answer.in_doubt
-    assert answer.message == f"https://odp.test answered {status}"
+    refused = " and refuses the key" if status in (401, 403) else ""
+    assert answer.message == f"https://odp.test answered {status}{refused}"
 
 
 def test_named_events_are_rejected_with_their_reason() -> None:

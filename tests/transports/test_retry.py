@@ -257,7 +257,7 @@ def test_a_wrong_key_is_a_configuration_fault(http: Callable[..., Http]) -> None
         answer = Retry(http(odp.url)).send(a_batch())
 
     assert answer.cause is Cause.CONFIGURATION
-    assert answer.message == f"{odp.url} answered 403"
+    assert answer.message.startswith(f"{odp.url} answered 403 and refuses the key …")
 
 
 # Refused events.
