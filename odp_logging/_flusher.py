@@ -97,7 +97,14 @@ class Flusher:
         self._loaded = False
         self.reports = reports or Reports(Diagnostics())
         self._clock = clock
+        self.on_gone: Callable[[Flusher], object] | None = None
         self._reset()
+
+    def __del__(self) -> None:
+        # The last moment at which what it did in this process can be counted.
+        tell = getattr(self, "on_gone", None)  # none in one that was never made
+        if tell and self._pid == os.getpid() and not sys.is_finalizing():
+            tell(self)
 
     def _reset(self) -> None:
         self.idle = True
