@@ -99,8 +99,8 @@ class OdpBridge:
     def start(self, odp_config: _OdpConfig) -> None:
         """Send to where *odp_config* says; called when the datafile is there."""
         self._odp_config = odp_config
-        self._is_running = True
         self.update_config()
+        self._is_running = True
 
     def update_config(self) -> None:
         """Follow a change of the datafile."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
+import platform
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +29,7 @@ from odp_logging.optimizely import OdpBridge, bind_user, bound_user, settings_fr
 
 from .conftest import KEY
 from .datafiles import datafile, served
+from .journeys.pythons import Python
 from .test_public_api import said_by
 
 OTHER = "another-key-that-nobody-may-see"
@@ -286,6 +290,47 @@ def test_a_given_client_is_shared(emulator, logger):
     assert [e["action"] for e in sent(emulator)] == ["early", "direct", "late"]
 
 
+# Processes.
+
+HERE = Python(platform.python_version(), sys.executable)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "status"), [("exit", 0), ("exception", 1), ("sigterm", -signal.SIGTERM)]
+)
+def test_the_end_of_a_process_delivers(how, status, emulator):
+    """Exit, an uncaught exception and SIGTERM deliver without a close()."""
+    with HERE.start("bridged.py", datafile(emulator.url), how) as running:
+        if how == "sigterm":
+            assert running.line() == "ready"
+            running.process.send_signal(signal.SIGTERM)
+        ended = running.end()
+
+    assert (ended.status, "odp_logging:" in ended.err) == (status, False)
+    assert [event["data"]["n"] for event in sent(emulator)] == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_a_fork_sends_each_event_once(emulator):
+    """A child's events arrive once, and so do its parent's."""
+    ended = HERE.run("bridged.py", datafile(emulator.url), "fork")
+    found = {event["data"]["n"]: event["data"]["pid"] for event in sent(emulator)}
+
+    assert ended.status == 0, ended.err
+    assert sorted(found) == [0, 1, 2]
+    assert found[0] == found[2] != found[1]
+    assert emulator.stats()["duplicates"] == 0
+
+
+@pytest.mark.slow
+def test_the_unmodified_sdk_loses_events_at_exit(emulator):
+    """What the bridge is for: without close(), the SDK sends nothing at the end."""
+    ended = HERE.run("bridged.py", datafile(emulator.url), "unmodified")
+
+    assert (ended.status, sent(emulator)) == (0, [])
+
+
 # Where events go.
 
 
@@ -360,7 +405,7 @@ def test_an_integration_taken_out_holds_events(emulator, caplog):
             until(lambda: bridge.client.stats.state == "unconfigured")
             client.send_odp_event("between", WHO)
             assert emulator.wait_for(1)
-            assert bridge.client.stats.pending == 1
+            until(lambda: bridge.client.stats.pending == 1)
             shelf.text = datafile(other.url, OTHER)
             assert other.wait_for(1)
 
