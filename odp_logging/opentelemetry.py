@@ -48,6 +48,8 @@ _UNITS = {
 }
 """As UCUM writes them, after OpenTelemetry's semantic conventions."""
 
+_NAMES = {"queue": "queue.size"}
+
 
 def instrument(
     meter_provider: MeterProvider | None = None,
@@ -101,8 +103,9 @@ class _Instruments:
     def make(self, meter: Meter) -> None:
         """Create them all."""
         for figure in FIGURES:
+            name = _NAMES.get(figure.name, figure.name.replace("events_", "events."))
             _creator(meter, figure)(
-                f"odp_logging.{figure.name.replace('events_', 'events.')}",
+                f"odp_logging.{name}",
                 callbacks=[partial(self._observe, figure)],
                 unit=_UNITS[figure.unit],
                 description=figure.text,
