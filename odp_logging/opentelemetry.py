@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +141,7 @@ def _observations(
             yield Observation(value, {**name, **label})
 
 
-def _creator(meter: Meter, figure: Figure) -> Callable[..., Any]:
+def _creator(meter: Meter, figure: Figure) -> Any:
     if figure.kind == "count":
         return meter.create_observable_counter
     if figure.kind == "moment" or figure.label:

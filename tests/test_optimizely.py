@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import platform
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -582,6 +584,24 @@ def test_a_user_is_bound(emulator, client, logger):
         {"fs_user_id": "u1"},
         {"fs_user_id": "u1", "email": "b@example.com"},
     ]
+
+
+@pytest.mark.parametrize("call", [OdpBridge, settings_from], ids=["bridge", "from"])
+@pytest.mark.parametrize(
+    "given",
+    [f"[{KEY!r}", {"integrations": {KEY: 1}}, [KEY]],
+    ids=["text", "dict", "list"],  # the environment shows them, and a traceback that
+)
+def test_no_error_shows_the_key(call, given):
+    """A datafile that cannot be used is no reason to show what it holds."""
+    try:
+        call(datafile=given, timeout=-1) if call is OdpBridge else call(given)
+    except ConfigurationError as error:
+        lines = traceback.TracebackException.from_exception(error, capture_locals=True)
+        ours = [f for f in lines.stack if f"{os.sep}odp_logging{os.sep}" in f.filename]
+        assert ours
+        assert KEY not in str([(frame.name, frame.locals) for frame in ours])
+        assert KEY not in str(error)
 
 
 # What it takes.
