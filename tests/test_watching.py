@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,6 +70,14 @@ def settled(client: OdpClient, read: Callable[[], Figures]) -> tuple[Figures, St
         before, figures = client.stats, read()
         if client.stats == before:
             return figures, before
+
+
+def until(reached: Callable[[], bool]) -> None:
+    """Wait until *reached* says yes, for 20 seconds at most."""
+    limit = time.monotonic() + 20
+    while not reached():
+        assert time.monotonic() < limit
+        threading.Event().wait(0.005)
 
 
 @contextmanager
@@ -187,6 +196,32 @@ def test_every_scrape_adds_up(emulator):
                 assert after[key] >= value, key
 
 
+class Restless(OdpClient):
+    """A client that accepts another event whenever somebody asks for its stats."""
+
+    @property
+    def stats(self) -> Stats:
+        """As they were before that."""
+        found = super().stats
+        self.send_odp_event("bought", {})
+        return found
+
+
+def test_a_scrape_and_a_collection_are_of_one_moment(emulator, reader, provider):
+    """However much happens while it is shown, the figures of one fit together."""
+    client = Restless(KEY, api_host=emulator.url, flush_interval=60)
+    instrument(provider, clients={"a": client})
+    with scraped(OdpCollector({"a": client})) as scrape:
+        for _ in range(3):
+            figures = scrape()
+            assert summed(figures, "accepted_total") == parts(figures)
+            found = collected(reader)
+            names = ("delivered", "rejected", "dropped", "pending", "spooled")
+            total = sum(summed(found, name, "odp_logging.events.") for name in names)
+            assert summed(found, "accepted", "odp_logging.events.") == total
+    client.close()
+
+
 def test_clients_that_are_gone_still_count(emulator):
     """Closed or given up, in a cycle or not: what a client did stays counted."""
     before = stats_of_all()
@@ -238,17 +273,25 @@ def test_a_spool_is_watched(emulator, tmp_path):
 
 def test_a_forked_child_counts_its_own(emulator):
     """In a child counters start at 0, also those of a client closed before."""
-    closed, used = make(emulator), make(emulator)
-    for client in (closed, used):
+    gone = make(emulator)
+    gone.send_odp_event("bought", {})
+    del gone
+    closed, other = make(emulator), make(emulator)
+    for client in (closed, other):
         client.send_odp_event("bought", WHO)
         assert client.flush(10)
-    closed.close()
+        client.close()
+        until(client._flusher.is_done)
+    used = make(emulator)  # from now on, nothing holds the closed ones but us
+    used.send_odp_event("bought", WHO)
+    assert used.flush(10)
+    assert stats_of_all().accepted >= 4
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        first = (stats_of_all().accepted, closed.stats.accepted, used.stats.accepted)
+        first = (closed.stats.accepted, used.stats.accepted, stats_of_all().accepted)
         closed.send_odp_event("bought", {})
-        del closed
+        del closed, client
         gc.collect()
         os.write(write, repr((*first, stats_of_all().accepted)).encode())
         os._exit(0)
@@ -295,7 +338,8 @@ def test_the_text_keeps_the_conventions(emulator):
         server.shutdown()
         server.server_close()
         thread.join()
-    client.close(0)
+    emulator.clear_faults()
+    client.close()
 
     assert all(family.documentation.endswith(".") for family in families)
     counters = {f.name for f in families if f.type == "counter"}
@@ -394,7 +438,8 @@ def test_instruments_show_the_stats(emulator, reader, provider):
     assert found("last_success") == stats.last_success
     assert found("state", ("odp_logging.state", stats.state)) == 1
     assert KEY not in str(figures)
-    client.close(0)
+    emulator.clear_faults()
+    client.close()
 
 
 def test_units_and_kinds(emulator, reader, provider):
@@ -405,7 +450,8 @@ def test_units_and_kinds(emulator, reader, provider):
     data = reader.get_metrics_data()
     (scope,) = data.resource_metrics[0].scope_metrics
     metrics = {metric.name: metric for metric in scope.metrics}
-    client.close(0)
+    emulator.clear_faults()
+    client.close()
 
     assert scope.scope.name == "odp_logging"
     units = {name: metric.unit for name, metric in metrics.items()}
