@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import weakref
 from collections import deque
@@ -28,15 +29,14 @@ class Books:
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._lock = OwnedLock()
-        self._numbers = 0
+        self._numbers = itertools.count()
         self._living: dict[int, weakref.ref[Flusher]] = {}
         self._gone: deque[tuple[int, int, Total]] = deque()
         self._past = (self._pid, Total())
 
     def enter(self, flusher: Flusher) -> None:
         """Count *flusher* from now on."""
-        self._numbers += 1
-        number = self._numbers
+        number = next(self._numbers)
         flusher.on_gone = partial(self._leave, number)
         self._living[number] = weakref.ref(flusher)
         if len(self._gone) > _MANY:

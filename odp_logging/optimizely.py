@@ -15,20 +15,28 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from ._client import OdpClient, client_of
-from ._config import Config, sealed
+from ._config import sealed
 from ._context import bind_identifiers, bound_identifiers
 from ._datafile import Integration, read_datafile
 from ._diagnostics import Diagnostics
 from ._identifiers import canonical_identifiers
+from ._integration import (
+    OdpConfig,
+    ProjectConfig,
+    integration,
+    own,
+    sealed_datafile,
+)
 from ._lock import OwnedLock
 from ._secret import Secret
 from .exceptions import ConfigurationError, InvalidEventError
 
 try:
     import optimizely.odp  # noqa: F401 - it came with 5.0
+    from optimizely.helpers.enums import DecisionNotificationTypes, NotificationTypes
 except ImportError as error:
     if error.name is None or error.name.partition(".")[0] != "optimizely":
         raise
@@ -49,12 +57,8 @@ _NOT_INTEGRATED = (
 )
 
 
-class _OdpConfig(Protocol):
-    """What we ask of the SDK's `OdpConfig`."""
-
-    def get_api_key(self) -> str | None: ...
-
-    def get_api_host(self) -> str | None: ...
+_FLAG = DecisionNotificationTypes.FLAG
+_DECIDED = ("flag_key", "rule_key", "variation_key", "enabled")
 
 
 class OdpBridge:
@@ -80,10 +84,10 @@ class OdpBridge:
     def __init__(self, client: OdpClient | None = None, **settings: Any) -> None:
         settings = sealed(None, settings)
         self.client = client_of(client, settings)
-        self._has_key, self._own_host = _own(self.client)
+        self._has_key, self._own_host = own(self.client)
         self._lock = OwnedLock()
         self._diagnostics = Diagnostics()
-        self._odp_config: _OdpConfig | None = None
+        self._odp_config: OdpConfig | None = None
         self._is_running = False
         self._is_attached = False
         if not self._has_key and self.client.stats.state == "unconfigured":
@@ -96,7 +100,7 @@ class OdpBridge:
         """Whether the SDK has started it, and not stopped it since."""
         return self._is_running
 
-    def start(self, odp_config: _OdpConfig) -> None:
+    def start(self, odp_config: OdpConfig) -> None:
         """Send to where *odp_config* says; called when the datafile is there."""
         self._odp_config = odp_config
         self.update_config()
@@ -145,7 +149,7 @@ class OdpBridge:
 
     # What an application calls.
 
-    def attach(self, optimizely_client: Any) -> None:
+    def attach(self, optimizely_client: Any, *, decisions: bool = False) -> None:
         """
         Take *optimizely_client*'s `send_odp_event` calls before the SDK looks at them.
 
@@ -153,6 +157,11 @@ class OdpBridge:
         nested data and empty actions, without a word unless it has a logger, and waits
         up to 10 s for the first datafile. With it they wait here, are sent, or are
         counted and named with the place of the call.
+
+        Args:
+            optimizely_client: A client that was made with this bridge.
+            decisions: Whether to send an event ``experimentation`` / ``decision`` for
+                each flag decision, too, that Optimizely counts as an impression.
 
         Raises:
             ConfigurationError: The client was not made with this bridge.
@@ -167,6 +176,10 @@ class OdpBridge:
             return
         self._is_attached = True
         optimizely_client.send_odp_event = self.send_odp_event
+        if decisions:
+            optimizely_client.notification_center.add_notification_listener(
+                NotificationTypes.DECISION, self._on_decision
+            )
 
     def send_odp_event(
         self,
@@ -177,6 +190,14 @@ class OdpBridge:
     ) -> None:
         """Send an event, as the SDK's method of that name; see `OdpClient`."""
         self._put(action, identifiers, type, data)
+
+    def _on_decision(
+        self, kind: str, user_id: str, attributes: object, decision: dict[str, Any]
+    ) -> None:
+        # Those of the older methods do not say whether they are an impression.
+        if kind == _FLAG and decision.get("decision_event_dispatched"):
+            data = {key: decision[key] for key in _DECIDED if key in decision}
+            self._put("decision", {"fs_user_id": user_id}, "experimentation", data)
 
     def _put(self, action: Any, identifiers: Any, type: Any, data: Any) -> None:
         fields = {
@@ -191,7 +212,7 @@ class OdpBridge:
         config = self._odp_config
         if config is None:
             return
-        found = _integration(config)
+        found = integration(config)
         if self._has_key:
             self._tell_other(found)
         elif found is None:
@@ -201,7 +222,9 @@ class OdpBridge:
 
     def _turn_to(self, found: Integration) -> None:
         try:
-            self.client.configure(datafile=_sealed(found), api_host=self._own_host)
+            self.client.configure(
+                datafile=sealed_datafile(found), api_host=self._own_host
+            )
         except ConfigurationError as error:
             # Not raised: the SDK is in the middle of taking the datafile in.
             self.client.hold(f"{error}; up to {{count}} events are kept")
@@ -248,7 +271,7 @@ def settings_from(client_or_datafile: Any) -> dict[str, Any]:
     manager = getattr(source, "config_manager", source)
     if hasattr(manager, "get_config"):
         del source
-        found = _integration(_ProjectConfig(manager.get_config()))
+        found = integration(ProjectConfig(manager.get_config()))
     else:
         del source, manager
         found = read_datafile(sealed_source)
@@ -283,43 +306,6 @@ def _identifiers(user_context: Any, names: dict[str, str]) -> dict[str, Any]:
     found = {name: given.get(attribute) for name, attribute in wanted.items()}
     known = {name: value for name, value in found.items() if value not in (None, "")}
     return {"fs_user_id": user_context.user_id, **known}
-
-
-class _ProjectConfig:
-    """The SDK's project config, as what we ask of its `OdpConfig`."""
-
-    def __init__(self, config: Any) -> None:
-        self._config = config
-
-    def get_api_key(self) -> str | None:
-        return getattr(self._config, "public_key_for_odp", None)
-
-    def get_api_host(self) -> str | None:
-        return getattr(self._config, "host_for_odp", None)
-
-
-def _integration(config: _OdpConfig) -> Integration | None:
-    # Nothing but the wrapped key is a local variable: tracebacks show those.
-    key, host = Secret(config.get_api_key()), config.get_api_host()
-    return Integration(key, host) if key.reveal() and host else None
-
-
-def _sealed(found: Integration) -> Secret:
-    names = ("key", "publicKey", "host")
-    values = zip(names, ("odp", found.api_key.reveal(), found.api_host))
-    return Secret({"integrations": [dict(values)]})
-
-
-def _own(client: OdpClient) -> tuple[bool, str | None]:
-    """Return whether *client* has a key, and which host, that no datafile named."""
-    config: Config = client.config
-    named = read_datafile(config.datafile) if config.datafile is not None else None
-    if config.api_key is None:
-        return client.stats.state != "unconfigured", config.api_host
-    if named is None:
-        return True, config.api_host
-    same = named.api_host.rstrip("/") == config.api_host
-    return named.api_key != config.api_key, None if same else config.api_host
 
 
 def _caller() -> tuple[str, int] | None:

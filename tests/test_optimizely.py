@@ -586,6 +586,59 @@ def test_a_user_is_bound(emulator, client, logger):
     ]
 
 
+def experiment() -> dict[str, Any]:
+    """Return the parts of a datafile with one flag, on for everybody."""
+    traffic = [{"entityId": "v1", "endOfRange": 10000}]
+    rule = {
+        "id": "e1",
+        "key": "summer",
+        "status": "Running",
+        "layerId": "l1",
+        "audienceIds": [],
+        "forcedVariations": {},
+        "trafficAllocation": traffic,
+        "variations": [{"id": "v1", "key": "blue", "featureEnabled": True}],
+    }
+    flag = {"id": "f1", "key": "sale", "experimentIds": ["e1"], "rolloutId": ""}
+    return {"experiments": [rule], "featureFlags": [{**flag, "variables": []}]}
+
+
+class NoImpressions:
+    """Does not send Optimizely's own events anywhere."""
+
+    @staticmethod
+    def dispatch_event(event: object) -> None:
+        """Leave it."""
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_decisions_are_sent_if_asked_for(wanted, emulator):
+    """A flag's decision is an event where it is an impression, and was asked for."""
+    bridge = OdpBridge(handle_sigterm=False)
+    text = datafile(emulator.url, **experiment())
+    with sdk(text, bridge, event_dispatcher=NoImpressions) as client:
+        bridge.attach(client, decisions=wanted)
+        user = client.create_user_context("u1")
+        assert user.decide("sale").variation_key == "blue"
+        user.decide("sale", ["DISABLE_DECISION_EVENT"])
+        user.decide("unknown")
+
+    found = sent(emulator)
+    assert len(found) == wanted
+    for event in found:
+        assert (event["type"], event["action"]) == ("experimentation", "decision")
+        assert event["identifiers"] == {"fs_user_id": "u1"}
+        assert (
+            event["data"].items()
+            >= {
+                "flag_key": "sale",
+                "rule_key": "summer",
+                "variation_key": "blue",
+                "enabled": True,
+            }.items()
+        )
+
+
 @pytest.mark.parametrize("call", [OdpBridge, settings_from], ids=["bridge", "from"])
 @pytest.mark.parametrize(
     "given",
