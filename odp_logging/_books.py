@@ -63,7 +63,7 @@ class Books:
 
     def _add_up(self) -> None:
         # Not the latest: they may be among the living for a moment still.
-        count = len(self._gone) - _MANY // 2
+        count = max(0, len(self._gone) - _MANY // 2)
         self._past = os.getpid(), self._sum([*self._gone][:count])
         for _ in range(count):
             self._gone.popleft()
@@ -87,7 +87,8 @@ _WORST = ("misconfigured", "retrying", "unconfigured", "sending", "idle")
 
 def _states(flusher: Flusher) -> set[str]:
     if not flusher.has_destination():
-        return {"unconfigured"}
+        # Nobody misses a destination for nothing: the client may be disabled.
+        return set() if flusher.is_empty() else {"unconfigured"}
     beyond = flusher.beyond
     return {flusher.progress.state, *([beyond.progress.state] if beyond else ())}
 

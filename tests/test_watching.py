@@ -31,6 +31,7 @@ from odp_logging.opentelemetry import instrument, uninstrument
 from odp_logging.prometheus import OdpCollector
 
 from .conftest import KEY
+from .test_public_api import said_by
 
 WHO = {"fs_user_id": "somebody-in-particular"}
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -303,20 +304,33 @@ def test_a_forked_child_counts_its_own(emulator):
     used.close()
 
 
-def test_states_are_shown(emulator, caplog):
-    """One state is 1: a client's own, or the worst that one of the process has."""
+def test_states_are_shown(emulator):
+    """One state of each client is 1, the others are 0."""
     lost = OdpClient(handle_sigterm=False)
+    off = OdpClient(handle_sigterm=False, enabled=False)
     fine = make(emulator)
-    with (
-        scraped(OdpCollector({"lost": lost, "fine": fine})) as scrape,
-        scraped(OdpCollector()) as scrape_all,
-    ):
-        figures, all_of_them = scrape(), scrape_all()
-        assert one(figures, "state", client="lost", state="unconfigured") == 1
-        assert one(figures, "state", client="fine", state="idle") == 1
-        assert one(all_of_them, "state", state="unconfigured") == 1
-        assert summed(figures, "state", "odp_logging_") == 2
-        assert summed(all_of_them, "state", "odp_logging_") == 1
+    with scraped(OdpCollector({"lost": lost, "fine": fine, "off": off})) as scrape:
+        figures = scrape()
+
+    assert one(figures, "state", client="lost", state="unconfigured") == 1
+    assert one(figures, "state", client="fine", state="idle") == 1
+    assert one(figures, "state", client="off", state="disabled") == 1
+    assert summed(figures, "state", "odp_logging_") == 3
+
+
+def test_the_state_of_a_process_is_the_worst():
+    """What nobody asked for is no trouble; events without a destination are."""
+    code = """
+from odp_logging import OdpClient
+from odp_logging._books import stats_of_all
+off, fine = OdpClient(enabled=False), OdpClient("k", api_host="http://127.0.0.1:9")
+lost = OdpClient(shutdown_timeout=0)
+print(stats_of_all().state)
+lost.send_odp_event("a", {"email": "a@example.com"})
+print(stats_of_all().state)
+"""
+
+    assert said_by(code) == ["idle", "unconfigured"]
 
 
 def test_the_text_keeps_the_conventions(emulator):
