@@ -398,6 +398,11 @@ class OdpClient:
         return self._config
 
     @property
+    def destination(self) -> Destination | None:
+        """Where events put now go, the key wrapped; None if that is not known yet."""
+        return self._destination
+
+    @property
     def stats(self) -> Stats:
         """What became of every event so far, in this process."""
         if self._pid != os.getpid():

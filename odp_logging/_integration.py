@@ -51,7 +51,7 @@ def own(client: OdpClient) -> tuple[bool, str | None]:
     config = client.config
     named = read_datafile(config.datafile) if config.datafile is not None else None
     if config.api_key is None:
-        return client.stats.state != "unconfigured", config.api_host
+        return client.destination is not None, config.api_host
     if named is None:
         return True, config.api_host
     same = named.api_host.rstrip("/") == config.api_host

@@ -56,7 +56,6 @@ _NOT_INTEGRATED = (
     " or set ODP_API_KEY"
 )
 
-
 _FLAG = DecisionNotificationTypes.FLAG
 _DECIDED = ("flag_key", "rule_key", "variation_key", "enabled")
 
@@ -90,7 +89,7 @@ class OdpBridge:
         self._odp_config: OdpConfig | None = None
         self._is_running = False
         self._is_attached = False
-        if not self._has_key and self.client.stats.state == "unconfigured":
+        if self.client.destination is None:
             self.client.hold(_NOT_INTEGRATED)
 
     # What the SDK calls.
@@ -240,8 +239,8 @@ class OdpBridge:
             )
 
     def _tell_other(self, found: Integration | None) -> None:
-        config = self.client.config
-        if found is not None and found.api_key != config.api_key:
+        used = self.client.destination
+        if found is not None and used is not None and found.api_key != used.api_key:
             self._diagnostics.warn(
                 "other_account",
                 "the Optimizely datafile names another ODP key than the one that was"

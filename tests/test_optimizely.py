@@ -486,6 +486,17 @@ def test_an_own_key_beats_the_datafile(how, emulator, caplog, monkeypatch):
     assert KEY not in line and OTHER not in line
 
 
+def test_an_own_key_that_is_the_datafiles_is_no_news(emulator, caplog):
+    """Where both name the same key, nothing is said."""
+    client = OdpClient(handle_sigterm=False)
+    client.configure(KEY, api_host=emulator.url)
+    with sdk(datafile(emulator.url), OdpBridge(client)) as optimizely:
+        optimizely.send_odp_event("a", WHO)
+
+    assert len(sent(emulator)) == 1
+    assert said(caplog) == []
+
+
 def test_an_own_host_beats_the_datafile(emulator):
     """A host that was set stays; the key follows the datafile."""
     bridge = OdpBridge(api_host=emulator.url, handle_sigterm=False)
