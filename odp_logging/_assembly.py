@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from . import _lifecycle
+from . import _books, _lifecycle
 from ._diagnostics import Diagnostics
 from ._flusher import Flusher
 from ._loading import loaded
@@ -50,6 +50,7 @@ def new_flusher(
     spool = _new_spool(config, destination, reports)
     intake = Intake(busy)
     flusher = _flusher(config, _new_buffer(config, spool, mine, intake), mine, intake)
+    _books.enter(flusher)
     _lifecycle.register(flusher)
     if spool is not None:
         flusher.beyond = _flusher(config, spool, reports)

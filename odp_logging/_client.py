@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 _REMEMBERED = 16
 """Earlier destinations whose flushers are kept."""
 
+_NO_KEY = (
+    "ODP_API_KEY is not set and no api_key= was given; up to {count} events are kept."
+    " Find the public key in ODP under Account Settings > APIs, or run `odp-logging"
+    " emulator` and set ODP_API_KEY=test ODP_API_HOST=http://127.0.0.1:8181"
+)
+
 _History = tuple[tuple[Flusher, ...], Total]
 """Earlier flushers, and the counts of those that are not even held any more."""
 
@@ -65,6 +71,7 @@ class OdpClient:
         self._pid = os.getpid()
         self._destination = self._config.destination()
         self._api_host = self._config.api_host
+        self._waiting_for = _NO_KEY
         self._flusher = self._new_flusher(self._destination)
         self.intake = self._intake_of(self._flusher)
         # One value: who reads it gets the one that belongs to the other.
@@ -204,12 +211,9 @@ class OdpClient:
         elif flusher.idle or hurry:
             flusher.wake(hurry=hurry)
         if self._destination is None:
+            count = str(self._config.max_queue_size)
             self._diagnostics.warn(
-                "unconfigured",
-                "ODP_API_KEY is not set and no api_key= was given; up to"
-                f" {self._config.max_queue_size} events are kept. Find the public key"
-                " in ODP under Account Settings > APIs, or run `odp-logging emulator`"
-                " and set ODP_API_KEY=test ODP_API_HOST=http://127.0.0.1:8181",
+                "unconfigured", self._waiting_for.replace("{count}", count)
             )
 
     def arrived(self, intake: Intake) -> None:
@@ -365,7 +369,24 @@ class OdpClient:
         if first:
             connect(self._flusher, self._config, destination)
             self.intake = self._intake_of(self._flusher)
-            return
+        else:
+            self._turn_to(destination)
+
+    def hold(self, why: str) -> None:
+        """
+        Have later events wait until `configure` says where they go.
+
+        What is pending still goes where it was meant to go.
+
+        Args:
+            why: What to say when the first one waits, ``{count}`` for how many may.
+        """
+        self._waiting_for = why
+        if self._destination is not None:
+            self._destination = None
+            self._turn_to(None)
+
+    def _turn_to(self, destination: Destination | None) -> None:
         old, new = self._flusher, self._new_flusher(destination)
         self._history = _aged(self._history, old)
         self._flusher = new  # after it is in the history: nobody misses it
@@ -381,8 +402,15 @@ class OdpClient:
         return self._config
 
     @property
+    def destination(self) -> Destination | None:
+        """Where events put now go, the key wrapped; None if that is not known yet."""
+        return self._destination
+
+    @property
     def stats(self) -> Stats:
-        """What became of every event so far."""
+        """What became of every event so far, in this process."""
+        if self._pid != os.getpid():
+            self._after_silent_fork()
         current = self._flusher
         earlier, total = self._history
         for flusher in dict.fromkeys((*earlier, current)):

@@ -97,7 +97,19 @@ class Flusher:
         self._loaded = False
         self.reports = reports or Reports(Diagnostics())
         self._clock = clock
+        self.on_gone: Callable[[Flusher], object] | None = None
         self._reset()
+
+    def __del__(
+        self,
+        is_finalizing: Callable[[], bool] = sys.is_finalizing,
+        getpid: Callable[[], int] = os.getpid,
+    ) -> None:
+        # The last moment at which what it did in this process can be counted. Modules
+        # may be taken apart already, and what they held with them.
+        tell = getattr(self, "on_gone", None)  # none in one that was never made
+        if tell is not None and not is_finalizing() and self._pid == getpid():
+            tell(self)
 
     def _reset(self) -> None:
         self.idle = True

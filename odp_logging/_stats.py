@@ -73,7 +73,17 @@ class Total(NamedTuple):
             before.requests + progress.requests,
             before.batches + progress.batches,
             progress.last_error or before.last_error,
-            progress.last_success or before.last_success,
+            _later(before.last_success, progress.last_success),
+        )
+
+    def and_those(self, other: Total) -> Total:
+        """Return this with *other*, of flushers that are not in it."""
+        return Total(
+            _added(self.counts, other.counts),
+            self.requests + other.requests,
+            self.batches + other.batches,
+            other.last_error or self.last_error,
+            _later(self.last_success, other.last_success),
         )
 
     def shown(self, *, state: str) -> Stats:
@@ -84,6 +94,10 @@ class Total(NamedTuple):
         # What is on its way from memory to disk is in both for a moment.
         shown["pending"] += shown.pop("moved")
         return Stats(**shown, state=state)
+
+
+def _later(one: float | None, two: float | None) -> float | None:
+    return max(filter(None, (one, two)), default=None)
 
 
 def _added(one: Counts, two: Counts) -> Counts:

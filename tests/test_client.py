@@ -8,6 +8,7 @@ import gc
 import threading
 import time
 import weakref
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from odp_logging.emulator import Emulator
 from .conftest import KEY
 
 WHO = {"fs_user_id": "u1"}
+LOGGED = {"odp_identifiers": WHO}
 
 
 def sent(emulator: Emulator) -> list[Any]:
@@ -328,6 +330,30 @@ def test_a_change_of_key_does_not_move_old_events(caplog):
         assert [each["data"]["n"] for each in sent(new)] == [2]
         assert client.stats.delivered == 2
         client.close()
+
+
+@pytest.mark.parametrize("spool", [False, True], ids=["memory", "spool"])
+def test_held_events_wait_for_the_next_destination(
+    spool, emulator, logger, caplog, tmp_path
+):
+    """After hold() a log call's event waits, and goes to what is configured next."""
+    settings = {"spool": tmp_path / "spool"} if spool else {}
+    with Emulator(key="new") as new, make(emulator, **settings) as client:
+        logger.addHandler(OdpHandler(client=client))
+        log = partial(logger.info, "x", extra={"odp_action": "a", **LOGGED})
+        log()
+        client.hold("not now; up to {count} events are kept")
+        log()
+        client.hold("still not")
+        assert (client.flush(5), client.stats.state) == (False, "unconfigured")
+        assert (len(sent(emulator)), client.stats.pending) == (1, 1)
+        client.configure("new", api_host=new.url)
+        log()
+        assert client.flush(5)
+
+        assert (len(sent(emulator)), len(sent(new))) == (1, 2)
+        assert said(caplog) == ["not now; up to 10000 events are kept"]
+        assert client.stats.delivered == client.stats.accepted == 3
 
 
 def test_many_changes_of_key_leave_nothing_behind(emulator):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -38,6 +39,27 @@ def test_the_public_names_are_pinned():
     ]
 
 
+@pytest.mark.parametrize(
+    ("module", "needs", "names"),
+    [
+        (
+            "optimizely",
+            "optimizely.odp",
+            ["OdpBridge", "bind_user", "bound_user", "settings_from"],
+        ),
+        ("prometheus", "prometheus_client", ["OdpCollector"]),
+        ("opentelemetry", "opentelemetry.metrics", ["instrument", "uninstrument"]),
+    ],
+)
+def test_the_names_of_extras_are_pinned(module, needs, names):
+    """What an extra adds is in a module of its own, under these names."""
+    pytest.importorskip(needs)
+    found = importlib.import_module(f"odp_logging.{module}")
+
+    assert found.__all__ == names
+    assert all(getattr(found, name).__doc__ for name in names)
+
+
 @pytest.mark.parametrize("name", odp_logging.__all__)
 def test_every_public_name_is_there_and_documented(name):
     """Each public name can be imported, is listed, and says what it is."""
@@ -68,8 +90,11 @@ HEAVY = {
     "ipaddress",
     "json",
     "multiprocessing",
+    "opentelemetry",
+    "optimizely",
     "pathlib",
     "platform",
+    "prometheus_client",
     "queue",
     "random",
     "requests",

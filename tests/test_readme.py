@@ -19,6 +19,7 @@ from odp_logging._mapping import FIELDS
 from odp_logging.emulator import Emulator
 
 from .conftest import KEY
+from .datafiles import datafile
 from .journeys import battery
 from .test_spools import buried as buried
 from .test_spools import home as home
@@ -36,6 +37,7 @@ EVENTS = [1, 0, 1, 0, 0, 1]
 @pytest.mark.parametrize("number", range(len(PYTHON)))
 def test_python_blocks_run(number, emulator, tmp_path):
     """Each Python block runs by itself, says nothing of errors, and sends its event."""
+    (tmp_path / "datafile.json").write_text(datafile(emulator.url))
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", PYTHON[number]],
         env={**os.environ, "ODP_API_KEY": KEY, "ODP_API_HOST": emulator.url},

@@ -31,6 +31,9 @@ ROOMS = {
     "ctypes": {"stores/_spoolfile.py"},
     "fcntl": {"stores/_directory.py"},
     "queue": {"transports/_session.py"},  # its exceptions, for urllib3
+    "optimizely": {"optimizely.py"},
+    "prometheus_client": {"prometheus.py"},
+    "opentelemetry": {"opentelemetry.py"},
     "concurrent": set(),
     "pickle": set(),
 }

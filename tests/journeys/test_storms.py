@@ -67,7 +67,7 @@ def check(ended: Ended, books: Books, *others: set[str]) -> dict[str, Any]:
     mine = set().union(*(ids(lane, count) for lane, count in counts.items()))
     logged = mine.union(*others)
 
-    assert len(logged - books.accepted) == 0
+    assert sorted(logged - books.accepted)[:20] == []
     assert books.accepted == logged
     assert (books.missed, books.strangers, books.twice) == (0, [], [])
     assert (said["wrong"], said["first_wrong"]) == (0, "")
