@@ -21,7 +21,7 @@ TYPE_CHECKING = False  # what type checkers take for true: typing takes 2 ms to 
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._client import OdpClient, flush
+    from ._client import OdpClient, aflush, flush
     from ._context import (
         bind_data,
         bind_identifiers,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ._event import OdpEvent
     from ._handler import ContextFilter, OdpHandler
     from ._processor import OdpProcessor
+    from ._returning import flush_on_return
     from ._stats import Stats
     from .exceptions import ConfigurationError, InvalidEventError, OdpLoggingError
 
@@ -47,6 +48,7 @@ __all__ = [
     "OdpProcessor",
     "Stats",
     "__version__",
+    "aflush",
     "bind_data",
     "bind_identifiers",
     "bound_data",
@@ -54,10 +56,11 @@ __all__ = [
     "clear_data",
     "clear_identifiers",
     "flush",
+    "flush_on_return",
 ]
 
 _HOMES = {
-    "_client": ("OdpClient", "flush"),
+    "_client": ("OdpClient", "aflush", "flush"),
     "_context": (
         "bind_data",
         "bind_identifiers",
@@ -69,6 +72,7 @@ _HOMES = {
     "_event": ("OdpEvent",),
     "_handler": ("ContextFilter", "OdpHandler"),
     "_processor": ("OdpProcessor",),
+    "_returning": ("flush_on_return",),
     "_stats": ("Stats",),
     "exceptions": ("ConfigurationError", "InvalidEventError", "OdpLoggingError"),
 }
