@@ -25,6 +25,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Protocol
 
+from ._billiard import hear_end
 from ._diagnostics import say
 
 
@@ -96,6 +97,7 @@ def register(line: Drainable) -> None:
         if other.is_done():
             _lines.pop(key, None)
     _lines[id(line)] = line
+    hear_end(_at_exit)
     if _ending:
         line.go_synchronous(_drain_late)
 
@@ -256,6 +258,8 @@ def _before_threads_end() -> None:
 
 
 def _before_fork() -> None:
+    if _lines:
+        hear_end(_at_exit)
     deadline = time.monotonic() + _FORK_WAIT
     for line in registered():
         line.before_fork(deadline)
