@@ -25,7 +25,7 @@ _UID = "odp_logging"
 _heard: object = None
 _finalised = 0
 _end: Callable[[], object] | None = None
-_on_root: list[logging.Handler] = []
+_on_root: list[Any] = []
 
 
 def hear_end(end: Callable[[], object]) -> None:
@@ -99,7 +99,7 @@ def _on_task_logging_set_up(logger: logging.Logger, **about: Any) -> None:
             logger.addHandler(handler)
 
 
-def _is_ours(handler: logging.Handler) -> bool:
+def _is_ours(handler: object) -> bool:
     return hasattr(handler, "odp_only")
 
 

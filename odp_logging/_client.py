@@ -62,6 +62,7 @@ class OdpClient:
         self._crash_proof = self._config.durability == "crash"
         self._pid = os.getpid()
         self._destination = self._config.destination()
+        self._account: tuple[Destination | None, str] = (None, "")
         self._api_host = self._config.api_host
         self._flusher = self._new_flusher(self._destination)
         self.intake = self._intake_of(self._flusher)
@@ -361,6 +362,16 @@ class OdpClient:
     def config(self) -> Config:
         """The settings as they were read."""
         return self._config
+
+    @property
+    def account(self) -> str | None:
+        """Tells where its events go, without naming the key; None if nowhere yet."""
+        destination = self._destination
+        if destination is None or not self._enabled:
+            return None
+        if self._account[0] is not destination:
+            self._account = destination, destination.account
+        return self._account[1]
 
     @property
     def stats(self) -> Stats:
