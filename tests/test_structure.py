@@ -31,6 +31,9 @@ ROOMS = {
     "ctypes": {"stores/_spoolfile.py"},
     "fcntl": {"stores/_directory.py"},
     "queue": {"transports/_session.py"},  # its exceptions, for urllib3
+    "billiard": set(),  # asked if they are loaded already
+    "celery": set(),
+    "trio": set(),
     "concurrent": set(),
     "pickle": set(),
 }
