@@ -146,15 +146,16 @@ def test_pools_without_children(tmp_path: Path, odp: Emulator, pool: str) -> Non
     assert set(sold(odp).values()) == {program.process.pid}
 
 
-def test_eager(tmp_path: Path, odp: Emulator) -> None:
-    """Tasks that run where they are called are a plain script's."""
+def test_eager_and_returning(tmp_path: Path, odp: Emulator) -> None:
+    """Tasks may run where they are called; flush_on_return beats even kill -9."""
     home = str(tmp_path)
     eager = running(
         tmp_path, APPS / "celery_shop.py", odp=odp, SHOP_HOME=home, SHOP_EAGER="1"
     )
     with eager as program:
-        assert program.end() == 0
-    assert actions(odp) == {"loaded": 1, "sold": 3}
+        assert program.end() == -signal.SIGKILL
+        assert "shop.sell_surely: surely in " in program.text
+    assert actions(odp) == {"loaded": 1, "sold": 3, "sold surely": 1}
 
 
 def test_odp_is_down_at_the_end(tmp_path: Path, odp: Emulator) -> None:

@@ -11,7 +11,7 @@ from celery.signals import worker_process_init, worker_process_shutdown, worker_
 from celery.utils.log import get_task_logger
 from kombu.transport import TRANSPORT_ALIASES, filesystem
 
-from odp_logging import OdpHandler
+from odp_logging import OdpHandler, flush_on_return
 
 HOME = os.environ["SHOP_HOME"]
 QUEUE = os.path.join(HOME, "queue")
@@ -63,6 +63,13 @@ def sell(number: int) -> None:
 
 
 @app.task
+@flush_on_return
+def sell_surely() -> str:
+    log("sold surely")
+    return "surely"
+
+
+@app.task
 def be_killed() -> None:
     log("doomed")
     note("doomed")
@@ -103,3 +110,5 @@ if __name__ == "__main__":
     logging.getLogger().setLevel(logging.INFO)
     for number in range(3):
         sell.delay(number)
+    note(f"{sell_surely.name}: {sell_surely.delay().get()}")
+    os.kill(os.getpid(), signal.SIGKILL)
