@@ -169,3 +169,30 @@ def test_odp_is_down_at_the_end(tmp_path: Path, odp: Emulator) -> None:
     lost = re.findall(r"exiting with (\d+) undelivered event", program.text)
     assert len(lost) >= 3  # of two children and the worker itself
     assert actions(odp) == {}
+
+
+BILLIARD = """
+import logging, os
+import billiard
+from odp_logging import OdpHandler
+logger = logging.getLogger("shop")
+logger.setLevel(logging.INFO)
+logger.addHandler(OdpHandler(flush_interval=60))
+
+def log(action):
+    logger.info(action, extra={
+        "odp_action": action, "odp_identifiers": {"fs_user_id": "user123"}})
+
+log("parent")
+child = billiard.Process(target=log, args=("child",))
+child.start()
+child.join()
+assert child.exitcode == 0
+"""
+
+
+def test_a_process_of_billiard(tmp_path: Path, odp: Emulator) -> None:
+    """One that is no child of Celery's delivers in billiard's finalisers."""
+    with running(tmp_path, "-c", BILLIARD, odp=odp) as program:
+        assert program.end() == 0, program.text
+    assert actions(odp) == {"parent": 1, "child": 1}
