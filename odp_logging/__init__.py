@@ -21,7 +21,7 @@ TYPE_CHECKING = False  # what type checkers take for true: typing takes 2 ms to 
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._client import OdpClient, flush
+    from ._client import OdpClient, aflush, flush
     from ._context import (
         bind_data,
         bind_identifiers,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ._filters import HideOdpFields
     from ._handler import ContextFilter, OdpHandler
     from ._processor import OdpProcessor
+    from ._returning import flush_on_return
     from ._stats import Stats
     from .exceptions import ConfigurationError, InvalidEventError, OdpLoggingError
 
@@ -49,6 +50,7 @@ __all__ = [
     "OdpProcessor",
     "Stats",
     "__version__",
+    "aflush",
     "bind_data",
     "bind_identifiers",
     "bound_data",
@@ -56,10 +58,11 @@ __all__ = [
     "clear_data",
     "clear_identifiers",
     "flush",
+    "flush_on_return",
 ]
 
 _HOMES = {
-    "_client": ("OdpClient", "flush"),
+    "_client": ("OdpClient", "aflush", "flush"),
     "_context": (
         "bind_data",
         "bind_identifiers",
@@ -72,6 +75,7 @@ _HOMES = {
     "_filters": ("HideOdpFields",),
     "_handler": ("ContextFilter", "OdpHandler"),
     "_processor": ("OdpProcessor",),
+    "_returning": ("flush_on_return",),
     "_stats": ("Stats",),
     "exceptions": ("ConfigurationError", "InvalidEventError", "OdpLoggingError"),
 }

@@ -21,11 +21,10 @@ from ._ids import Identified
 from ._mapping import capture, sized
 from ._plain import DEFAULT_TYPE, name_of
 from ._stats import Stats, Total
+from ._waiting import have_left
 from .exceptions import ConfigurationError, InvalidEventError
 
 if TYPE_CHECKING:
-    import asyncio
-
     from ._event import OdpEvent
     from .stores._intake import Intake
 
@@ -70,6 +69,7 @@ class OdpClient:
         self._crash_proof = self._config.durability == "crash"
         self._pid = os.getpid()
         self._destination = self._config.destination()
+        self._account: tuple[Destination | None, str] = (None, "")
         self._api_host = self._config.api_host
         self._waiting_for = _NO_KEY
         self._flusher = self._new_flusher(self._destination)
@@ -294,35 +294,22 @@ class OdpClient:
         return all(flusher.is_empty() for flusher in flushers)
 
     async def aflush(self, timeout: float | None = None) -> bool:
-        """Do as `flush`, without holding up the event loop."""
-        import asyncio  # 30 ms that only those pay who use it anyway
+        """
+        Do as `flush`, without holding up the event loop of asyncio or trio.
 
-        loop = asyncio.get_running_loop()
+        It can be cancelled: the events are sent all the same.
+        """
         seconds = self._config.timeout if timeout is None else timeout
-        if not self._config.background or _lifecycle.is_ending():
-            return await loop.run_in_executor(None, self.flush, seconds)
-        deadline = _time.monotonic() + bounded(seconds)
-        flushers = self._flushers()
-        for flusher in flushers:
-            flusher.hurry()
-        in_time = True
-        for flusher in flushers:  # in turn: one may leave events to the next
-            waiting = _Waiting(flusher, loop)
-            left = max(0.0, deadline - _time.monotonic())
-            try:
-                _, late = await asyncio.wait([waiting.future], timeout=left)
-                in_time = in_time and not late
-            finally:  # cancelled, perhaps
-                waiting.give_up()
-        return in_time
+        return await _aflush(self._flushers(), seconds)
 
     async def aclose(self, timeout: float | None = None) -> bool:
-        """Do as `close`, without holding up the event loop."""
+        """Do as `close`, without holding up the event loop of asyncio or trio."""
         seconds = self._config.shutdown_timeout if timeout is None else timeout
-        done = await self.aflush(seconds)
-        for flusher in self._flushers():
-            flusher.finish()
-        return done
+        try:
+            return await self.aflush(seconds)
+        finally:  # cancelled, perhaps: the thread still ends when it is done
+            for flusher in self._flushers():
+                flusher.finish()
 
     def __enter__(self) -> OdpClient:
         return self
@@ -405,6 +392,16 @@ class OdpClient:
     def destination(self) -> Destination | None:
         """Where events put now go, the key wrapped; None if that is not known yet."""
         return self._destination
+
+    @property
+    def account(self) -> str | None:
+        """Tells where its events go, without naming the key; None if nowhere yet."""
+        destination = self._destination
+        if destination is None or not self._enabled:
+            return None
+        if self._account[0] is not destination:
+            self._account = destination, destination.account
+        return self._account[1]
 
     @property
     def stats(self) -> Stats:
@@ -493,25 +490,6 @@ def _aged(history: _History, flusher: Flusher) -> _History:
     return (*earlier, flusher), past
 
 
-class _Waiting:
-    """One who awaits that a flusher has sent all it holds now."""
-
-    def __init__(self, flusher: Flusher, loop: asyncio.AbstractEventLoop) -> None:
-        self.future: asyncio.Future[None] = loop.create_future()
-        self._flusher = flusher
-        self._told = partial(loop.call_soon_threadsafe, self._settle)
-        flusher.passage.notify(flusher.hurry(), self._told)
-
-    def _settle(self) -> None:
-        if not self.future.done():
-            self.future.set_result(None)
-
-    def give_up(self) -> None:
-        """Wait no longer."""
-        self._flusher.passage.forget(self._told)
-        self.future.cancel()
-
-
 def bounded(seconds: float) -> float:
     """Return *seconds* within what a lock can wait for: 0 to a day."""
     return min(max(0.0, seconds), 86_400.0) if seconds == seconds else 0.0
@@ -583,6 +561,10 @@ def _flush(flushers: list[Flusher], timeout: float) -> bool:
     )
 
 
+async def _aflush(flushers: list[Flusher], timeout: float) -> bool:
+    return await have_left(flushers, bounded(timeout), partial(_flush, flushers))
+
+
 def flush(timeout: float = 10.0) -> bool:
     """
     Flush every client, handler and processor of this process; see `OdpClient.flush`.
@@ -590,7 +572,22 @@ def flush(timeout: float = 10.0) -> bool:
     Args:
         timeout: Seconds to wait at most, for all of them together.
     """
-    lines = [line for line in _lifecycle.registered() if isinstance(line, Flusher)]
+    return _flush(lines(), timeout)
+
+
+async def aflush(timeout: float = 10.0) -> bool:
+    """
+    Do as `flush`, without holding up the event loop of asyncio or trio.
+
+    Args:
+        timeout: Seconds to wait at most, for all of them together.
+    """
+    return await _aflush(lines(), timeout)
+
+
+def lines() -> list[Flusher]:
+    """Return the flushers of every client of this process."""
+    found = [line for line in _lifecycle.registered() if isinstance(line, Flusher)]
     # Last those that send what the others leave in a spool.
-    last = [line.beyond for line in lines if line.beyond is not None]
-    return _flush([line for line in lines if line not in last] + last, timeout)
+    last = [line.beyond for line in found if line.beyond is not None]
+    return [line for line in found if line not in last] + last

@@ -249,9 +249,17 @@ class Flusher:
         me = threading.get_ident()
         return self._worker == me or self._turn.mine() or self.reports.is_mine()
 
+    def is_attended(self) -> bool:
+        """Whether a thread of its own sends what is here."""
+        return self._late is None and self._has_thread()
+
     def is_empty(self) -> bool:
         """Whether no event is waiting here."""
         return self.store.passed() >= self.store.entered()
+
+    def waiting(self) -> int:
+        """Return how many events are waiting here."""
+        return max(0, self.store.entered() - self.store.passed())
 
     def _has_work(self) -> bool:
         return not self.is_empty() or (not self._ending and self.store.has_more())

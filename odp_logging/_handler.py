@@ -10,7 +10,9 @@ from typing import Any
 from ._client import OdpClient, client_of, without_secrets
 from ._config import sealed
 from ._context import Watch, bound, ours
+from ._diagnostics import Diagnostics
 from ._mapping import ACTION, FIELDS, HIDDEN, Captured, Taken, mark
+from ._rivals import RIVALS, TAKEN, enter, is_taken, take
 
 _OWN = ("odp_logging.", "urllib3.", "requests.")
 """Loggers whose records, tagged by a filter, would feed us on our own requests."""
@@ -75,6 +77,7 @@ class OdpHandler(logging.Handler):
         super().__init__(level)
         self._owned = client is None
         self._in_vain = False
+        self._told = False
         self._settings = settings
         self.client = client_of(client, settings)
         flush_level = self.client.config.flush_level
@@ -85,6 +88,7 @@ class OdpHandler(logging.Handler):
         kind = type(self)
         plain = kind.emit is OdpHandler.emit and kind.filter is logging.Handler.filter
         self._is_quick = plain and flush_level is None
+        enter(self)
 
     def handle(self, record: logging.LogRecord) -> Any:
         """Emit *record* if it is tagged and the filters let it pass."""
@@ -143,7 +147,7 @@ class OdpHandler(logging.Handler):
                         return self._handle_any(record)
             event_type = stamp = event_id = None
             if len(fields) > _USUAL or data is None or identifiers is None:
-                if _CONTEXT in fields:
+                if _CONTEXT in fields or TAKEN in fields:
                     return self._handle_any(record)
                 event_type = fields.get("odp_type")
                 stamp = fields.get("odp_timestamp")
@@ -166,6 +170,8 @@ class OdpHandler(logging.Handler):
             # fmt: on
             if intake.idle or len(incoming) >= intake.look_at:
                 self.client.arrived(intake)
+            if RIVALS:
+                take(fields, self.client.account, self)
         except Exception as error:  # nothing is raised into a log call
             self.client.failed(error, _origin(record))
         return True
@@ -188,7 +194,7 @@ class OdpHandler(logging.Handler):
         """Capture the event that *record* describes, if it describes one."""
         try:
             fields = _fields_of(record)
-            if fields is None or self._is_own(record.name):
+            if fields is None or self._is_own(record.name) or self._is_late(record):
                 return
             self.client.put(
                 fields,
@@ -197,6 +203,8 @@ class OdpHandler(logging.Handler):
                 context=getattr(record, _CONTEXT, None),
                 hurry=self._is_urgent(record.levelno),
             )
+            if RIVALS:
+                take(record.__dict__, self.client.account, self)
             places = record.__dict__
             if fields is not places and fields is not places.get("extra"):
                 # For processors in a ProcessorFormatter, which gets a copied record.
@@ -219,6 +227,21 @@ class OdpHandler(logging.Handler):
                 self._others[logger] = os.getpid()
             return False
         return not name.startswith("requests.") or self.client.is_sending()
+
+    def _is_late(self, record: logging.LogRecord) -> bool:
+        """Whether another handler has captured *record* for the same account."""
+        if TAKEN not in record.__dict__:
+            return False
+        late = is_taken(record.__dict__, self.client.account, self)
+        if late and not self._told:
+            self._told = True
+            Diagnostics().warn(  # whatever others have said
+                "rivals",
+                "two OdpHandlers saw the same record for the same account; it is sent"
+                " once, with the first one's settings. Where a notebook's cell ran"
+                " twice, logging.basicConfig(handlers=[...], force=True) replaces it",
+            )
+        return late
 
     def flush(self) -> None:
         """Send what is buffered, and wait for ``shutdown_timeout`` at most."""

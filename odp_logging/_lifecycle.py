@@ -25,6 +25,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Protocol
 
+from ._billiard import hear_end
 from ._diagnostics import say
 from ._uvicorn import follow
 
@@ -104,6 +105,7 @@ def register(line: Drainable) -> None:
         if other.is_done():
             _lines.pop(key, None)
     _lines[id(line)] = line
+    hear_end(_at_exit)
     if _ending:
         line.go_synchronous(_drain_late)
 
@@ -292,6 +294,8 @@ def _before_fork() -> None:
     lock, and may wait for one of ours: we never wait for it with ours in hand. Nor the
     other way round: an import that we wait for may ask for a logger.
     """
+    if _lines:
+        hear_end(_at_exit)
     deadline = time.monotonic() + _FORK_WAIT
     while True:
         for line in registered():

@@ -180,6 +180,62 @@ def test_web_with_losses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ended.stdout.endswith("delivered 0 of 3\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "count"), [("asyncio_app.py", 8), ("aws_lambda.py", 3), ("script.py", 3)]
+)
+def test_what_needs_nothing_else(name: str, count: int) -> None:
+    """Tasks, a frozen function and a cron job deliver to an emulator of their own."""
+    ended = run(name)
+
+    assert (ended.returncode, "Traceback" in ended.stderr) == (0, False)
+    assert re.match(r"ODP emulator http://127\.0\.0\.1:\d+\n", ended.stdout)
+    assert ended.stdout.endswith(f"delivered {count} of {count}\n")
+
+
+def test_asyncio_app(emulator: Emulator) -> None:
+    """Each event names the customer whose task logged it."""
+    run("asyncio_app.py", odp=emulator)
+    bought = Counter(
+        (event["identifiers"]["fs_user_id"], event["data"]["item"])
+        for event in sent(emulator)
+        if event["action"] == "purchased"
+    )
+
+    expected = [("ann", "shirt"), ("ann", "hat"), ("bob", "scarf"), ("cid", "sock")]
+    assert bought == Counter(expected)
+
+
+def test_aws_lambda() -> None:
+    """Each event has arrived by the time its process is frozen."""
+    ended = run("aws_lambda.py")
+
+    found = re.findall(r"frozen; delivered so far: (\d)", ended.stdout)
+    assert found == ["1", "2", "3"]
+
+
+@pytest.mark.slow
+def test_celery_app() -> None:
+    """What five tasks logged last is delivered by the end of their worker."""
+    pytest.importorskip("celery")
+    ended = run("celery_app.py")
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "5 tasks are done; delivered so far: 0\n" in ended.stdout
+    assert ended.stdout.endswith("delivered 5 of 5, 0 twice\n")
+
+
+@pytest.mark.slow
+def test_notebook() -> None:
+    """The cell that ran twice sends nothing twice."""
+    pytest.importorskip("ipykernel")
+    pytest.importorskip("nbclient")
+    ended = run("notebook.py")
+
+    assert (ended.returncode, "Traceback" in ended.stderr) == (0, False)
+    assert ended.stdout.count("In [") == 6
+    assert ended.stdout.endswith("delivered 3 of 3\n")
+
+
 def test_online_retail_without_an_account(dirty: Path) -> None:
     """Of a dirty file every line is delivered, rejected or unreadable, by number."""
     ended = run("online_retail.py", dirty)

@@ -29,6 +29,7 @@ def test_the_public_names_are_pinned():
         "OdpProcessor",
         "Stats",
         "__version__",
+        "aflush",
         "bind_data",
         "bind_identifiers",
         "bound_data",
@@ -36,6 +37,7 @@ def test_the_public_names_are_pinned():
         "clear_data",
         "clear_identifiers",
         "flush",
+        "flush_on_return",
     ]
 
 

@@ -34,6 +34,9 @@ ROOMS = {
     "optimizely": {"optimizely.py"},
     "prometheus_client": {"prometheus.py"},
     "opentelemetry": {"opentelemetry.py"},
+    "billiard": set(),  # asked if they are loaded already
+    "celery": set(),
+    "trio": set(),
     "concurrent": set(),
     "pickle": set(),
 }
