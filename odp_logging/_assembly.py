@@ -12,8 +12,9 @@ from ._flusher import Flusher
 from ._loading import loaded
 from ._mapping import sized
 from ._reports import Reports
-from .exceptions import ConfigurationError
-from .stores._buffer import Buffer
+from .exceptions import ConfigurationError, InvalidEventError
+from .stores._base import Invalid
+from .stores._buffer import Buffer, origin_of
 from .stores._intake import SHUT, Direct, Intake
 from .transports._late import Late
 
@@ -91,6 +92,34 @@ def intake_of(flusher: Flusher, config: Config, put: Callable[[Any], object]) ->
     if config.durability == "crash" or _waits(config):
         return Direct(put, flusher.intake.busy)
     return flusher.intake
+
+
+def make_now(
+    config: Config, reports: Reports, logged: Any
+) -> OdpEvent | Invalid | None:
+    """
+    Return the event of what was *logged*, or why there is none; None if left out.
+
+    On the thread of the log call, and without what sending takes: for tests.
+    """
+    from ._making import Builder
+
+    build = Builder(**_building(config), before_send=_guarded(config, reports))
+    try:
+        return build(logged)
+    except InvalidEventError as error:
+        return Invalid(error.reason, str(error), origin_of(logged))
+    except Exception as error:  # before_send is the application's code
+        message = f"making it raised {type(error).__name__}"
+        return Invalid("not_buildable", message, origin_of(logged))
+
+
+def _building(config: Config) -> dict[str, Any]:
+    return {
+        "default_identifiers": config.default_identifiers,
+        "default_data": config.default_data,
+        "redact": config.redact,
+    }
 
 
 def _waits(config: Config) -> bool:
@@ -188,12 +217,7 @@ class _LateBuilder:
     """Makes events of what was logged; what that takes is imported for the first."""
 
     def __init__(self, config: Config, before_send: _BeforeSend | None = None) -> None:
-        self._settings: dict[str, Any] = {
-            "default_identifiers": config.default_identifiers,
-            "default_data": config.default_data,
-            "redact": config.redact,
-            "before_send": before_send,
-        }
+        self._settings = {**_building(config), "before_send": before_send}
         self._build: Callable[..., OdpEvent | None] | None = None
 
     def __call__(self, logged: Any, event_id: str | None = None) -> OdpEvent | None:
