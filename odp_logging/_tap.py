@@ -1,8 +1,8 @@
 """Where the tests of an application step in: before an event comes to rest.
 
-Outside of tests nothing is here. `odp_logging.testing` opens captures, the pytest plugin
-builds a wall around everything but this machine; each client is told, and asks who takes
-its events in the place of its store.
+Outside of tests nothing is here. `odp_logging.testing` opens captures, the pytest
+plugin builds a wall around this machine; each client is told, and asks who takes its
+events in the place of its store.
 """
 
 from __future__ import annotations
