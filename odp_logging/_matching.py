@@ -19,7 +19,8 @@ _SHOWN = 12
 _WIDEST = 100
 _LONGEST = 40
 _ABSENT = object()
-_WEIGHTS = {"action": 4, "type": 3}
+_WEIGHTS = {"action": 4.0, "type": 3.0}
+_WEIGHT = 2.0
 _PREFIXES = ("data__", "identifiers__")
 
 
@@ -90,19 +91,27 @@ class Wanted:
         return all(part.equal for part in self.parts(event))
 
     def nearest(self, events: Sequence[OdpEvent]) -> int | None:
-        """Return the place of the event that has most of it; None if none has any."""
-        points = [self._points(event) for event in events]
-        best = max(points, default=0)
-        return points.index(best) if best else None
-
-    def _points(self, event: OdpEvent) -> int:
-        return sum(_WEIGHTS.get(p.name, 2) for p in self.parts(event) if p.equal)
+        """Return the place of the event that has most of it; None if there is none."""
+        if not events or not str(self):
+            return None
+        points = [sum(map(_points, self.parts(event))) for event in events]
+        return points.index(max(points))
 
     def __str__(self) -> str:
         parts = [f"{name} {_short(value)}" for name, value in self._texts.items()]
         parts += [f"{k}={_short(v)}" for k, v in self._identifiers.items()]
         parts += [f"{k}={_short(v)}" for k, v in self._data.items()]
         return ", ".join(parts)
+
+
+def _points(part: Part) -> float:
+    """Return how much it counts that what was found is *part*, or is like it."""
+    weight = _WEIGHTS.get(part.name, _WEIGHT)
+    if part.equal or not (isinstance(part.found, str) and part.name in _WEIGHTS):
+        return weight * part.equal
+    from difflib import SequenceMatcher  # for the mistake alone
+
+    return weight * SequenceMatcher(None, part.found, str(part.expected)).ratio() / 2
 
 
 def _canonical(name: str) -> str:
@@ -149,12 +158,12 @@ def explained(
     near: bool,
 ) -> str:
     """
-    Return *headline*, the nearest event part by part if it is *near*, and a list.
+    Return *headline*, what the *near* event lacks, and a list of all there are.
 
     Args:
         places: Where events were logged, file and line, as far as that is known.
     """
-    lines = [headline]
+    lines: list[str] = []
     nearest = wanted.nearest(events) if near else None
     if nearest is not None:
         event = events[nearest]
@@ -163,21 +172,18 @@ def explained(
         lines += ["", f"the nearest is #{nearest + 1}{logged}:"]
         lines += _compared(wanted.parts(event))
     lines += ["", *listed(events, rejected, wanted)]
-    return "\n".join(line[:_WIDEST].rstrip() for line in lines)
+    return "\n".join([headline, *(_cut(line.rstrip(), _WIDEST) for line in lines)])
 
 
 def _compared(parts: Sequence[Part]) -> list[str]:
-    width = max(len(part.name) for part in parts)
-    lines = []
+    rows = []
     for part in parts:
-        name = part.name.ljust(width)
+        found = "nothing" if part.found is _ABSENT else _short(part.found)
         if part.equal:
-            lines.append(f"    {name}  {_short(part.found)}")
+            rows.append((f"    {part.name}", found, ""))
         else:
-            got = "nothing" if part.found is _ABSENT else _short(part.found)
-            lines.append(f"  - {name}  {got}")
-            lines.append(f"  + {' ' * width}  {_short(part.expected)}")
-    return lines
+            rows.append((f"  ! {part.name}", found, f"wanted {_short(part.expected)}"))
+    return aligned(rows)
 
 
 def listed(
