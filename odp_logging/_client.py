@@ -191,8 +191,9 @@ class OdpClient:
                 getattr(logged, "origin", None),
             )
             return
-        if self._taps:
-            self._divert(logged)
+        taps = self._taps  # read once: others come and go meanwhile
+        if taps:
+            self._divert(logged, taps)
             return
         if self._crash_proof and beyond is not None:
             due = beyond.store.try_put(logged)
@@ -238,7 +239,7 @@ class OdpClient:
         self, reason: str, message: str, origin: tuple[str, int] | None
     ) -> None:
         where = f"{origin[0]}:{origin[1]}" if origin else ""
-        if self._taps and self._is_taken(Invalid(reason, message, where), where):
+        if _is_taken(Invalid(reason, message, where), where, self._taps):
             return
         self._flusher.store.refuse(reason)
         line = f"{where}: {message}" if where else message
@@ -256,16 +257,13 @@ class OdpClient:
             if seen is _tap.current:  # else another thread has changed it meanwhile
                 return
 
-    def _divert(self, logged: Any) -> None:
+    def _divert(self, logged: Any, taps: tuple[_tap.Tap, ...]) -> None:
         made = make_now(self._config, self._flusher.reports, logged)
         origin = getattr(logged, "origin", None)
         if isinstance(made, Invalid):
             self._refuse(made.reason, made.message, origin)
-        elif made is not None and not self._is_taken(made, origin_of(logged)):
+        elif made is not None and not _is_taken(made, origin_of(logged), taps):
             self._flusher.store.refuse("network_blocked")
-
-    def _is_taken(self, made: OdpEvent | Invalid, origin: str) -> bool:
-        return any([tap.take(made, origin) for tap in self._taps])
 
     # Waiting for delivery.
 
@@ -470,6 +468,12 @@ class OdpClient:
         self._history = (self._history[0], Total())
         for flusher in self._flushers():
             flusher.after_fork_once()
+
+
+def _is_taken(
+    made: OdpEvent | Invalid, origin: str, taps: tuple[_tap.Tap, ...]
+) -> bool:
+    return any([tap.take(made, origin) for tap in taps])
 
 
 def _put_bare(reference: weakref.ref[OdpClient], bare: tuple[Any, ...]) -> None:
