@@ -188,7 +188,7 @@ def test_an_exception_ends_the_block(handler, logger, emulator):
 
 
 def test_a_block_that_ends_amid_a_log_call(logger):
-    """Who was asked to take an event takes it, whatever another thread does meanwhile."""
+    """Who was asked to take an event takes it, whatever others do meanwhile."""
     block = capture()
 
     def ends_it(event: OdpEvent) -> OdpEvent:
