@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from ._matching import aligned, own_data
+from ._matching import aligned, flat, own_data
 from .stores._base import Invalid
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Catalogue:
             [("type", "action", "count", "identifiers", "data")] if self._kinds else []
         )
         rows += [
-            (*key, str(kind.count), *kind.fields())
+            (*map(flat, key), str(kind.count), *map(flat, kind.fields()))
             for key, kind in sorted(self._kinds.items())
         ]
         lines = aligned(rows)

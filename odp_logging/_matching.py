@@ -196,7 +196,7 @@ def listed(
     rows = [
         (
             f"{'*' if wanted is not None and wanted.fits(event) else ' '} #{number}",
-            f"{event.type}/{event.action}",
+            flat(f"{event.type}/{event.action}"),
             _pairs(event.identifiers),
             _pairs(own_data(event)),
         )
@@ -231,6 +231,11 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def own_data(event: OdpEvent) -> dict[str, Any]:
     """Return the data of *event* but for what every event has."""
     return {key: value for key, value in event.data.items() if key not in OWN_DATA}
+
+
+def flat(text: str) -> str:
+    """Return *text* as it can stand in a line."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _where(invalid: Invalid) -> str:

@@ -15,6 +15,7 @@ _ADVICE = (
     " them sent with odp_emulator, or mark the test @pytest.mark.odp_network"
 )
 _REMEMBERED = 1000
+_LONGEST = 60
 
 
 class NetworkWall:
@@ -42,10 +43,10 @@ class NetworkWall:
 
     def take(self, made: OdpEvent | Invalid, origin: str) -> bool:
         """Note an event that is not sent; its client counts it."""
-        action = getattr(made, "action", None)
-        if action is not None:  # else it would not have been sent anyway
+        if not isinstance(made, tuple):  # else it would not have been sent anyway
+            kind = f"{made.type}/{made.action}"[:_LONGEST]
             where = f" logged at {origin}" if origin else ""
-            self._note(f"a {made.type}/{action}{where}")  # type: ignore[union-attr]
+            self._note(f"a {kind if kind.isprintable() else 'kind'}{where}")
         return False
 
     def hold(self, host: str) -> str:
