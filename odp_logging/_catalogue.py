@@ -63,13 +63,12 @@ class Catalogue:
         """Return it as a table, in the order of the alphabet."""
         if not self._kinds and not self._rejected:
             return ["no events"]
-        rows = (
-            [("type", "action", "count", "identifiers", "data")] if self._kinds else []
-        )
-        rows += [
-            (*map(flat, key), str(kind.count), *map(flat, kind.fields()))
-            for key, kind in sorted(self._kinds.items())
-        ]
+        rows: list[tuple[str, ...]] = []
+        if self._kinds:
+            rows.append(("type", "action", "count", "identifiers", "data"))
+        for key, kind in sorted(self._kinds.items()):
+            row = (*key, str(kind.count), *kind.fields())
+            rows.append(tuple(map(flat, row)))
         lines = aligned(rows)
         if self._rejected:
             reasons = sorted(self._rejected.items())

@@ -29,11 +29,19 @@ class Undelivered:
         ]
         return "; ".join(dict.fromkeys(found))
 
-    def give_up(self) -> None:
-        """Drop, counted, what clients hold that were made since."""
+    def give_up(self, reason: str, *, known: bool = False) -> None:
+        """
+        Drop, counted by *reason*, what clients hold that were made since.
+
+        Args:
+            known: Whether those that were there before drop theirs as well, if they
+                hold more now than they did.
+        """
         for each in _flushers():
-            if each not in self._before:
-                each.give_up("emulator_stopped")
+            before = self._before.get(each)
+            grown = before and each.store.counts().waiting > before.waiting
+            if before is None or (known and grown and each.has_destination()):
+                each.give_up(reason)
 
 
 def _flushers() -> list[Flusher]:

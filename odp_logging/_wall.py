@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -66,11 +67,11 @@ class NetworkWall:
         if os.getpid() == self._pid:
             self._notes.append(note)
         elif not self._notes or self._notes[-1] is not _SAID:
-            # In a forked child, of whose memory the tests know nothing: once.
+            # In a forked child, of whose memory and log the tests know nothing: once.
             self._notes.append(_SAID)
-            from ._diagnostics import say
-
-            say(_line(1, note))
+            if sys.stderr is not None:
+                sys.stderr.write(f"odp_logging: {_line(1, note)}\n")
+                sys.stderr.flush()
 
 
 _SAID = "said by this process"

@@ -205,4 +205,4 @@ def emulated() -> Iterator[EmulatedOdp]:
         try:
             yield odp
         finally:
-            odp._undelivered.give_up()
+            odp._undelivered.give_up("emulator_stopped")
