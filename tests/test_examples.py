@@ -255,6 +255,7 @@ def test_form() -> None:
         text = program.read_text(encoding="utf-8")
         story = ast.get_docstring(ast.parse(text)) or ""
         assert len(text.splitlines()) <= 80, program.name
-        assert f"python examples/{program.name}" in story
+        run = "python -m pytest" if program.name.startswith("test_") else "python"
+        assert f"{run} examples/{program.name}" in story
         assert "You will see" in story
-        assert f"`python examples/{program.name}" in table
+        assert f"`{run} examples/{program.name}" in table

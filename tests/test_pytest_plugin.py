@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -446,6 +447,26 @@ def test_with_djangos_client(run):
     """)
 
     result.assert_outcomes(passed=1)
+
+
+def test_the_example(pytester):
+    """The example's tests pass, and its report is printed."""
+    program = Path(__file__).parent.parent / "examples" / "test_shop.py"
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        program,
+        "--odp-report",
+        "-c",
+        os.devnull,
+    ]
+    result = pytester.run(*command, "-W", "error", *LOADED, *QUICK, timeout=60)
+
+    result.assert_outcomes(passed=5)
+    result.stdout.fnmatch_lines(
+        ["order  purchase  13     fs_user_id   currency:str, total:float"]
+    )
 
 
 def test_the_plugin_imports_nothing_heavy():
