@@ -35,24 +35,20 @@ class NetworkWall:
     def stops(self, host: str) -> bool:
         """Whether *host* is another machine."""
         if host not in self._stopped:
-            from urllib.parse import urlsplit
-
-            from ._readers import is_loopback
-
-            self._stopped[host] = not is_loopback(urlsplit(host).hostname or "")
+            self._stopped[host] = not _is_here(host)
         return self._stopped[host]
 
     def take(self, made: OdpEvent | Invalid, origin: str) -> bool:
         """Note an event that is not sent; its client counts it."""
         if not isinstance(made, tuple):  # else it would not have been sent anyway
             kind = f"{made.type}/{made.action}"[:_LONGEST]
-            where = f" logged at {origin}" if origin else ""
-            self._note(f"a {kind if kind.isprintable() else 'kind'}{where}")
+            where = f", logged at {origin}" if origin else ""
+            self._note(f"{kind if kind.isprintable() else '?'}{where}")
         return False
 
     def hold(self, host: str) -> str:
         """Note that events for *host* are kept in their buffer or spool."""
-        self._note(f"some that waited for {host}")
+        self._note(f"some waited for {host}")
         return f"OdpNetworkBlocked: nothing is sent to {host}; {_ADVICE}"
 
     def told(self) -> str:
@@ -72,6 +68,17 @@ class NetworkWall:
             if sys.stderr is not None:
                 sys.stderr.write(f"odp_logging: {_line(1, note)}\n")
                 sys.stderr.flush()
+
+
+def _is_here(host: str) -> bool:
+    from urllib.parse import urlsplit
+
+    from ._readers import is_loopback
+
+    try:
+        return is_loopback(urlsplit(host).hostname or "")
+    except ValueError:  # no address at all
+        return False
 
 
 _SAID = "said by this process"

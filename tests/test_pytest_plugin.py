@@ -192,7 +192,7 @@ def test_nothing_leaves_this_machine(run):
     result.assert_outcomes(passed=11, warnings=5)
     assert not [line for line in result.errlines if "exiting" in line]
     told = [line for line in result.outlines if "OdpNetworkBlocked:" in line]
-    assert "3 ODP events were not sent (the first a order/purchase logged at" in told[0]
+    assert "3 ODP events were not sent (the first order/purchase, logged at" in told[0]
     assert "shop.py:9): tests send to this machine only;" in told[0]
     assert "@pytest.mark.odp_network" in told[0]
     # The child's own line, of whose memory the tests know nothing.
@@ -240,7 +240,7 @@ def test_what_waited_before_is_kept(run):
     """)
 
     result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*some that waited for https://odp.invalid*"])
+    result.stdout.fnmatch_lines(["*some waited for https://odp.invalid*"])
 
 
 def test_logged_outside_of_tests(run):
