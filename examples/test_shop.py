@@ -27,12 +27,12 @@ logger.setLevel(logging.INFO)
 logger.addHandler(OdpHandler())
 
 
-def checkout(user: str, total: float, where: logging.Logger = logger) -> None:
+def checkout(user: str, total: float) -> None:
     """Sell something."""
     with bound_identifiers(fs_user_id=user):
         data = {"total": total, "currency": "EUR"}
         fields = {"odp_type": "order", "odp_action": "purchase", "odp_data": data}
-        where.info("sold", extra=fields)
+        logger.info("sold", extra=fields)
 
 
 # Its tests.
@@ -60,12 +60,9 @@ def test_failure_text(odp_events: Events) -> None:
 
 def test_outage(odp_emulator: EmulatedOdp) -> None:
     """ODP fails three times; then all is there, and nothing twice."""
-    till = logging.getLogger("till")
-    till.setLevel(logging.INFO)
-    till.addHandler(OdpHandler())  # made here, it sends to the emulator
     with odp_emulator.failing(status=503, times=3, retry_after=0.1):
         for number in range(10):
-            checkout(f"u{number}", 1.0, till)
+            checkout(f"u{number}", 1.0)
         assert odp_emulator.wait_for(10, timeout=10)
     assert odp_emulator.duplicates == 0
 

@@ -31,8 +31,8 @@ class Tap(Protocol):
 class Wall(Tap, Protocol):
     """Takes what is meant for a host that tests do not send to, so that nobody does."""
 
-    def stops(self, host: str) -> bool:
-        """Whether nothing is to be sent to *host*, such as https://api.zaius.com."""
+    def stops(self, host: str | None) -> bool:
+        """Whether nothing is to be sent to *host*; None while a client has no key."""
 
     def hold(self, host: str) -> str:
         """Note that a batch for *host* is kept where it is; say why, on one line."""
@@ -69,11 +69,11 @@ def _forget(key: int) -> None:
 
 
 def takers(host: str | None) -> tuple[Tap, ...]:
-    """Return who takes the events for *host*, known or not; nobody outside of tests."""
+    """Return who takes the events for *host*, None if unknown; nobody, but in tests."""
     taps = current
     if taps.captures:
         return (*taps.captures, *taps.observers)
-    if taps.wall is not None and host is not None and taps.wall.stops(host):
+    if taps.wall is not None and taps.wall.stops(host):
         return (taps.wall, *taps.observers)
     return ()
 

@@ -32,8 +32,10 @@ class NetworkWall:
         self._stopped: dict[str, bool] = {}
         self._notes: deque[str] = deque(maxlen=_REMEMBERED)
 
-    def stops(self, host: str) -> bool:
-        """Whether *host* is another machine."""
+    def stops(self, host: str | None) -> bool:
+        """Whether *host* is another machine; one that is not known yet is none."""
+        if host is None:
+            return False
         if host not in self._stopped:
             self._stopped[host] = not _is_here(host)
         return self._stopped[host]

@@ -13,15 +13,17 @@ fixtures ``odp_events`` and ``odp_emulator``.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import _tap
 from ._captured import Events
-from ._client import flush
+from ._client import OdpClient, flush
 from ._event import OdpEvent, made_of
 from ._undelivered import Undelivered
+from ._wall import NetworkWall
 from .stores._base import Invalid as Rejected
 
 if TYPE_CHECKING:
@@ -194,15 +196,47 @@ def emulated() -> Iterator[EmulatedOdp]:
     """
     Run a stand-in for ODP for the time of the block.
 
-    Give its `url` and `api_key` to a handler, or its `environment` to a process. What
-    was not delivered to it by the end of the block is dropped, and counted as
-    ``emulator_stopped``.
+    What clients log within the block that have no key, or whose host is another
+    machine, goes there; give its `url` and `api_key` to those that you make, and its
+    `environment` to a process. What was not delivered by the end of the block is
+    dropped, and counted as ``emulator_stopped``.
     """
     from .emulator import Emulator
 
     with Emulator() as running:
         odp = EmulatedOdp(running)
+        before = _tap.set_wall(_Redirection(odp))
         try:
             yield odp
         finally:
+            _tap.set_wall(before)
             odp._undelivered.give_up("emulator_stopped")
+
+
+class _Redirection(NetworkWall):
+    """A wall that has what it stops sent to the emulator, by a client of its own."""
+
+    def __init__(self, odp: EmulatedOdp) -> None:
+        super().__init__()
+        self._odp = odp
+        self._lock = threading.Lock()
+        self._client: OdpClient | None = None
+
+    def stops(self, host: str | None) -> bool:
+        """Whether *host* is not known yet, or is another machine."""
+        return host is None or super().stops(host)
+
+    def take(self, made: OdpEvent | Rejected, origin: str) -> bool:
+        """Send an event; one that is rejected is its client's to count."""
+        if not isinstance(made, OdpEvent):
+            return False
+        with self._lock:
+            if self._client is None:  # when the environment is that of the test
+                self._client = OdpClient(
+                    self._odp.api_key,
+                    api_host=self._odp.url,
+                    enabled=True,
+                    handle_sigterm=False,
+                )
+        self._client.send(made)
+        return True

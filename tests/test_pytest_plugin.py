@@ -155,6 +155,10 @@ BLOCKED = """
     def test_captured(odp_events):
         shop.checkout()
 
+    def test_with_an_emulator(odp_emulator):
+        shop.checkout()
+        odp_emulator.assert_one(action="purchase")
+
     def test_loopback(odp_emulator):
         OdpClient().send_odp_event("viewed", {"vuid": "v"})
         odp_emulator.assert_one(action="viewed")
@@ -189,7 +193,7 @@ def test_nothing_leaves_this_machine(run):
     """Handlers made at import, threads and children are blocked; each test is told."""
     result = run(BLOCKED, "-s")
 
-    result.assert_outcomes(passed=11, warnings=5)
+    result.assert_outcomes(passed=12, warnings=5)
     assert not [line for line in result.errlines if "exiting" in line]
     told = [line for line in result.outlines if "OdpNetworkBlocked:" in line]
     assert "3 ODP events were not sent (the first order/purchase, logged at" in told[0]

@@ -529,11 +529,21 @@ def test_what_is_left_is_dropped_with_the_emulator():
     assert client.stats.dropped == {"emulator_stopped": 1}
 
 
-def test_a_client_without_a_key_is_named():
-    """Events that wait for a key count as undelivered, and the reason is said."""
+@pytest.mark.parametrize("key", [None, "key"], ids=["no key", "another machine"])
+def test_clients_made_before_send_to_the_emulator(logger, key):
+    """What is logged through a handler that was made at import arrives as well."""
+    handler = OdpHandler(key, default_data={"shop": "Main Street"})
+    logger.addHandler(handler)
     with emulated() as odp:
-        client = OdpClient()
-        client.send_odp_event("viewed", WHO)
-        line = odp.undelivered()
+        for number in range(3):
+            purchase(logger, number)
+        logger.info("nobody", extra={"odp_action": "viewed"})
 
-    assert line.startswith("1 waiting: their client has no key")
+        odp.assert_count(3, data__shop="Main Street")
+        assert numbers(odp.events) == [0, 1, 2]
+        assert odp.undelivered() == "1 rejected: no_identifiers"
+        with capture() as events:
+            purchase(logger, "captured")
+        events.assert_one(data__n="captured")
+        odp.assert_count(3)
+    assert handler.client.stats.accepted == 1
