@@ -21,6 +21,7 @@ class Catalogue:
     def __init__(self) -> None:
         self._kinds: dict[tuple[str, str], _Kind] = {}
         self._rejected: Counter[str] = Counter()
+        self._seen: set[str] = set()
 
     def take(self, made: OdpEvent | Invalid, origin: str) -> bool:
         """Count *made*, and leave it to others."""
@@ -31,7 +32,10 @@ class Catalogue:
         return False
 
     def add(self, event: OdpEvent) -> None:
-        """Count *event*."""
+        """Count *event*, once."""
+        if event.idempotence_id in self._seen:  # taken first, then at the emulator
+            return
+        self._seen.add(event.idempotence_id)
         kind = self._kind(event.type, event.action)
         kind.count += 1
         kind.identifiers.update(event.identifiers.keys())

@@ -371,6 +371,7 @@ REPORTED = """
             OdpClient().send_odp_event("viewed", {})
 
     def test_emulated(odp_emulator):
+        shop.checkout(total=1)
         OdpClient().send_odp_event("viewed", {"vuid": "v"}, data={"page": None})
 
     def test_blocked():
@@ -389,7 +390,7 @@ def test_the_report(run, workers):
             "*= ODP events =*",
             "type       action    count  identifiers    data",
             "fullstack  viewed    2      email?, vuid?  page?:null",
-            "order      purchase  6      fs_user_id     total:float|int",
+            "order      purchase  7      fs_user_id     total:float|int",
             "rejected: 1 no_identifiers",
         ],
         consecutive=True,
