@@ -11,6 +11,8 @@ from textwrap import dedent
 
 import pytest
 
+import odp_logging
+
 from .conftest import KEY
 
 pytest_plugins = "pytester"
@@ -472,6 +474,12 @@ def test_the_example(pytester):
     result.stdout.fnmatch_lines(
         ["order  purchase  13     fs_user_id   currency:str, total:float"]
     )
+
+
+def test_pytest_has_nothing_to_rewrite():
+    """pytest warns of packages with a plugin that were imported before it, but these."""
+    assert odp_logging.__doc__ is not None
+    assert "PYTEST_DONT_REWRITE" in odp_logging.__doc__
 
 
 def test_the_plugin_imports_nothing_heavy():
