@@ -477,7 +477,7 @@ def test_the_example(pytester):
 
 
 def test_pytest_has_nothing_to_rewrite():
-    """pytest warns of packages with a plugin that were imported before it, but these."""
+    """pytest warns of packages with a plugin imported before it, but not of ours."""
     assert odp_logging.__doc__ is not None
     assert "PYTEST_DONT_REWRITE" in odp_logging.__doc__
 
