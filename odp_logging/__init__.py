@@ -9,6 +9,8 @@ Optimizely Data Platform (ODP) events from the log calls an application already 
 
 The caller's thread copies what was logged and returns. Everything else happens on one
 daemon thread a client, and at the end of the process.
+
+PYTEST_DONT_REWRITE: else pytest warns programs that import this before they run it.
 """
 
 from __future__ import annotations

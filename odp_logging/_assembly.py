@@ -12,8 +12,9 @@ from ._flusher import Flusher
 from ._loading import loaded
 from ._mapping import sized
 from ._reports import Reports
-from .exceptions import ConfigurationError
-from .stores._buffer import Buffer
+from .exceptions import ConfigurationError, InvalidEventError
+from .stores._base import Invalid
+from .stores._buffer import Buffer, origin_of
 from .stores._intake import SHUT, Direct, Intake
 from .transports._late import Late
 
@@ -114,6 +115,35 @@ def privacy_of(config: Config) -> Privacy | None:
     return Privacy(config.redact, config.hash_identifiers, config.hash_salt)
 
 
+def make_now(
+    config: Config, reports: Reports, logged: Any
+) -> OdpEvent | Invalid | None:
+    """
+    Return the event of what was *logged*, or why there is none; None if left out.
+
+    On the thread of the log call, and without what sending takes: for tests.
+    """
+    from ._making import Builder
+
+    build = Builder(**_building(config), before_send=_guarded(config, reports))
+    try:
+        return build(logged)
+    except InvalidEventError as error:
+        return Invalid(error.reason, str(error), origin_of(logged))
+    except Exception as error:  # before_send is the application's code
+        message = f"making it raised {type(error).__name__}"
+        return Invalid("not_buildable", message, origin_of(logged))
+
+
+def _building(config: Config) -> dict[str, Any]:
+    return {
+        "default_identifiers": config.default_identifiers,
+        "default_data": config.default_data,
+        "redact": config.redact,
+        "privacy": privacy_of(config),
+    }
+
+
 def _waits(config: Config) -> bool:
     # Without a thread, nobody makes room while a put waits for it.
     return config.overflow == "block" and config.background
@@ -210,11 +240,8 @@ class _LateBuilder:
 
     def __init__(self, config: Config, before_send: _BeforeSend | None = None) -> None:
         self._settings: dict[str, Any] = {
-            "default_identifiers": config.default_identifiers,
-            "default_data": config.default_data,
-            "redact": config.redact,
+            **_building(config),
             "before_send": before_send,
-            "privacy": privacy_of(config),
         }
         self._build: Callable[..., OdpEvent | None] | None = None
 

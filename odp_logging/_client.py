@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from . import _lifecycle
-from ._assembly import connect, intake_of, new_flusher, privacy_of
+from . import _lifecycle, _tap
+from ._assembly import connect, intake_of, make_now, new_flusher, privacy_of
 from ._config import Config, Destination, load, sealed
 from ._context import Bound, bound
 from ._diagnostics import Diagnostics
@@ -23,6 +23,9 @@ from ._plain import DEFAULT_TYPE, name_of
 from ._stats import Stats, Total
 from ._waiting import have_left
 from .exceptions import ConfigurationError, InvalidEventError
+from .stores._base import Invalid
+from .stores._buffer import origin_of
+from .stores._intake import SHUT
 
 if TYPE_CHECKING:
     from ._event import OdpEvent
@@ -73,7 +76,8 @@ class OdpClient:
         self._api_host = self._config.api_host
         self._waiting_for = _NO_KEY
         self._flusher = self._new_flusher(self._destination)
-        self.intake = self._intake_of(self._flusher)
+        _tap.enter(self)
+        self.ask_taps()
         # One value: who reads it gets the one that belongs to the other.
         self._history: _History = ((), Total())
         if self._config.handle_sigterm:
@@ -198,6 +202,10 @@ class OdpClient:
                 getattr(logged, "origin", None),
             )
             return
+        taps = self._taps  # read once: others come and go meanwhile
+        if taps:
+            self._divert(logged, taps)
+            return
         if self._crash_proof and beyond is not None:
             due = beyond.store.try_put(logged)
             if due is not None:
@@ -238,9 +246,32 @@ class OdpClient:
     def _refuse(
         self, reason: str, message: str, origin: tuple[str, int] | None
     ) -> None:
+        where = f"{origin[0]}:{origin[1]}" if origin else ""
+        if _is_taken(Invalid(reason, message, where), where, self._taps):
+            return
         self._flusher.store.refuse(reason)
-        where = f"{origin[0]}:{origin[1]}: " if origin else ""
-        self._diagnostics.warn(f"refused:{reason}", where + message)
+        line = f"{where}: {message}" if where else message
+        self._diagnostics.warn(f"refused:{reason}", line)
+
+    # The tests of an application, see _tap.
+
+    def ask_taps(self) -> None:
+        """Find out who takes events in the place of the store: in tests alone."""
+        while True:
+            seen = _tap.current
+            host = self._destination.api_host if self._destination else None
+            self._taps = _tap.takers(host)
+            self.intake = SHUT if self._taps else self._intake_of(self._flusher)
+            if seen is _tap.current:  # else another thread has changed it meanwhile
+                return
+
+    def _divert(self, logged: Any, taps: tuple[_tap.Tap, ...]) -> None:
+        made = make_now(self._config, self._flusher.reports, logged)
+        origin = getattr(logged, "origin", None)
+        if isinstance(made, Invalid):
+            self._refuse(made.reason, made.message, origin)
+        elif made is not None and not _is_taken(made, origin_of(logged), taps):
+            self._flusher.store.refuse("network_blocked")
 
     # Waiting for delivery.
 
@@ -355,7 +386,7 @@ class OdpClient:
         first, self._destination = self._destination is None, destination
         if first:
             connect(self._flusher, self._config, destination)
-            self.intake = self._intake_of(self._flusher)
+            self.ask_taps()
         else:
             self._turn_to(destination)
 
@@ -377,7 +408,7 @@ class OdpClient:
         old, new = self._flusher, self._new_flusher(destination)
         self._history = _aged(self._history, old)
         self._flusher = new  # after it is in the history: nobody misses it
-        self.intake = self._intake_of(new)
+        self.ask_taps()
         for each in (old, old.beyond):
             if each is not None:
                 each.hurry()
@@ -466,6 +497,12 @@ class OdpClient:
         self._history = (self._history[0], Total())
         for flusher in self._flushers():
             flusher.after_fork_once()
+
+
+def _is_taken(
+    made: OdpEvent | Invalid, origin: str, taps: tuple[_tap.Tap, ...]
+) -> bool:
+    return any([tap.take(made, origin) for tap in taps])
 
 
 def _put_bare(reference: weakref.ref[OdpClient], bare: tuple[Any, ...]) -> None:

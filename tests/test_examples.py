@@ -345,6 +345,7 @@ def test_form() -> None:
         assert len(text.splitlines()) <= 80, program.name
         if program.name == "serving.py":  # what others run
             continue
-        assert f"python examples/{program.name}" in story
+        run = "python -m pytest" if program.name.startswith("test_") else "python"
+        assert f"{run} examples/{program.name}" in story
         assert "You will see" in story
-        assert f"`python examples/{program.name}" in table
+        assert f"`{run} examples/{program.name}" in table

@@ -11,6 +11,7 @@ from importlib.metadata import requires, version
 import pytest
 
 import odp_logging
+from odp_logging import testing
 
 from .conftest import KEY
 
@@ -69,6 +70,18 @@ def test_every_public_name_is_there_and_documented(name):
 
     assert name in dir(odp_logging)
     assert name == "__version__" or value.__doc__
+
+
+def test_the_names_for_tests_are_pinned():
+    """So are those of `odp_logging.testing`, each of them documented."""
+    assert sorted(testing.__all__) == [
+        "EmulatedOdp",
+        "Events",
+        "Rejected",
+        "capture",
+        "emulated",
+    ]
+    assert all(getattr(testing, name).__doc__ for name in testing.__all__)
 
 
 def test_other_names_are_missing_with_the_usual_error():

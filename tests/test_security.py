@@ -371,6 +371,7 @@ def test_netrc(make: Callable[..., OdpClient], peer: NewPeer) -> None:
     assert b"authorization" not in head.lower()
 
 
+@pytest.mark.odp_network
 def test_a_proxy_sees_no_key(
     make: Callable[..., OdpClient],
     peer: NewPeer,

@@ -27,6 +27,7 @@ ROOMS = {
         "_shop.py",
     },
     "structlog": {"_shop.py"},
+    "pytest": {"pytest_plugin.py"},
     "sqlite3": {"stores/_rescue.py", "stores/_spoolfile.py", "stores/_visit.py"},
     "ctypes": {"stores/_spoolfile.py"},
     "fcntl": {"stores/_directory.py"},

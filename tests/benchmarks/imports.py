@@ -22,6 +22,8 @@ ROUNDS = 21
 
 REQUESTS = "import requests"
 PACKAGE = "import odp_logging"
+PYTEST = "import pytest"
+PLUGIN = "import odp_logging.pytest_plugin"
 HANDLER = """
 from odp_logging import OdpHandler
 logger = logging.getLogger("shop")
@@ -40,6 +42,7 @@ _LOGGING = "import time; began = time.perf_counter()\nimport logging\n"
 _TOLD = "\nprint(time.perf_counter() - began, flush=True); os._exit(0)"
 _BEYOND = f"import os\n{_LOGGING}began = time.perf_counter()\n%s{_TOLD}"
 _BASE = f"import os\n{_LOGGING}{_TOLD}"
+_PLUGIN_ALONE = _BEYOND % f"{PYTEST}\nbegan = time.perf_counter()\n{PLUGIN}"
 _CALL_ALONE = _BEYOND % f"{HANDLER}began = time.perf_counter(){FIRST_CALL}"
 
 
@@ -47,8 +50,9 @@ def measure() -> list[Figure]:
     """Return the figures of outcome 6."""
     programs = [_BEYOND % each for each in (REQUESTS, PACKAGE, HANDLER)]
     programs += [_BEYOND % f"{HANDLER}{FIRST_CALL}", _CALL_ALONE, _BASE]
-    found = seconds(programs)
-    requests, package, handler, logged, call, base = [1000 * each for each in found]
+    programs += [_BEYOND % PYTEST, _PLUGIN_ALONE]
+    found = [1000 * each for each in seconds(programs)]
+    requests, package, handler, logged, call, base, pytest, plugin = found
     against = "import requests"
     return [
         Figure(6, "import odp_logging", package, "ms", requests, against, 0.094),
@@ -56,6 +60,16 @@ def measure() -> list[Figure]:
         Figure(6, "the same and a first log call", logged, "ms", requests, against),
         Figure(6, "that first log call alone", call, "ms", requests, against),
         Figure(6, "import logging, not part of the above", base, "ms"),
+        Figure(
+            6,
+            "what the pytest plugin adds to each run",
+            plugin,
+            "ms",
+            pytest,
+            "import pytest",
+            10,
+            absolute=True,
+        ),
     ]
 
 

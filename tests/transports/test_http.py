@@ -126,6 +126,7 @@ def test_a_netrc_file_adds_nothing(http: NewHttp, peer: NewPeer) -> None:
     assert b"authorization" not in server.requests[0][0].lower()
 
 
+@pytest.mark.odp_network
 def test_a_proxy_of_the_environment_is_used(
     http: NewHttp, peer: NewPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +154,7 @@ def test_a_direct_request_uses_no_proxy(
     assert proxy.accepted_before_now() == 0
 
 
+@pytest.mark.odp_network
 def test_a_proxy_that_is_down_got_nothing(
     http: NewHttp, peer: NewPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +168,7 @@ def test_a_proxy_that_is_down_got_nothing(
     assert kept(answer, in_doubt=False)
 
 
+@pytest.mark.odp_network
 def test_a_proxy_that_hangs_up_leaves_a_doubt(
     http: NewHttp, peer: NewPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,6 +350,7 @@ def test_a_refused_connection_got_nothing(http: NewHttp, peer: NewPeer) -> None:
     assert answer.message == f"{gone.url} gave no answer (ConnectionRefusedError)"
 
 
+@pytest.mark.odp_network
 def test_a_name_that_does_not_resolve_got_nothing(http: NewHttp) -> None:
     """Where the name leads nowhere, the events are kept and certainly not sent."""
     answer = http("http://nothing.invalid").send(a_batch())
@@ -355,6 +359,7 @@ def test_a_name_that_does_not_resolve_got_nothing(http: NewHttp) -> None:
     assert "gaierror" in answer.message
 
 
+@pytest.mark.odp_network
 @pytest.mark.parametrize(
     ("host", "key"),
     [

@@ -164,6 +164,7 @@ def test_a_tls_peer_that_reads_slowly_is_left_in_time(
     assert time.monotonic() - start < 2
 
 
+@pytest.mark.odp_network
 def test_a_tunnel_shows_the_proxy_no_key(
     http: NewHttp,
     peer: NewPeer,
@@ -192,6 +193,7 @@ def test_a_tunnel_shows_the_proxy_no_key(
     assert KEY.encode() in post
 
 
+@pytest.mark.odp_network
 @pytest.mark.parametrize("refusal", [b"HTTP/1.1 407 Who are you\r\n\r\n", b"garbage"])
 def test_a_tunnel_that_is_refused_sent_nothing(
     http: NewHttp, peer: NewPeer, monkeypatch: pytest.MonkeyPatch, refusal: bytes
