@@ -6,7 +6,8 @@
     _server     HTTP on loopback: hosts, origins, sizes, the page, the live stream
       ▼
     _odp        what becomes of one request ──►  _checks   what ODP would refuse
-      │                                     └─►  _faults   what was asked to go wrong
+      │                                     ├─►  _faults   what was asked to go wrong
+      │                                     └─►  _swallowed  what ODP would not say
       ▼
     _ledger     what was accepted, by idempotence id, and the latest of it
       ▲
