@@ -199,7 +199,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _clear_faults(self, body: bytes) -> None:
         faults = self.server.odp.faults
-        if "id" not in parse_qs(self._query):
+        if "id" not in parse_qs(self._query, keep_blank_values=True):
             faults.clear()
         elif (serial := self._number("id", "")) is None:
             return self._bad("id must be a whole number, such as 1")

@@ -106,7 +106,9 @@ class Ledger:
         with self._changed:
             return self._after(since, limit)
 
-    def requests(self, since: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
+    def requests(
+        self, since: int = 0, limit: int | None = None
+    ) -> list[dict[str, Any]]:
         """Requests with a serial above *since*, oldest first, at most *limit*."""
         with self._changed:
             return self._requests_after(since)[:limit]

@@ -52,6 +52,8 @@ class Stream:
 
     def run(self, ending: threading.Event, gone: Callable[[], bool]) -> None:
         """Send until *ending* is set or the page is *gone*."""
+        # Without it browsers wait three seconds before they come back.
+        self._write(b"retry: 1000\n\n")
         version = -1
         while not ending.is_set() and not gone():
             version = self._odp.ledger.wait_change(version, self._patience())

@@ -126,10 +126,10 @@ CHECKS = {
 }
 """Each check by its name, in the order in which they are shown."""
 
-Warning_ = dict[str, str]
+Finding = dict[str, str]
 
 
-def swallowed(entry: Mapping[str, Any]) -> list[Warning_]:
+def swallowed(entry: Mapping[str, Any]) -> list[Finding]:
     """What ODP would swallow of a ledger *entry*: check, level, field and a text.
 
     Nothing for a rejected event: of that, ODP does say something.
@@ -144,7 +144,7 @@ def swallowed(entry: Mapping[str, Any]) -> list[Warning_]:
     return found
 
 
-def _said(check: str, field: str, text: str) -> Warning_:
+def _said(check: str, field: str, text: str) -> Finding:
     level = CHECKS[check].level
     return {"check": check, "level": level, "field": field, "text": text}
 
@@ -278,16 +278,21 @@ _PLACEHOLDERS = frozenset(
 
 # Fields that every account has, and those that ODP's own SDKs send.
 _FIELDS = frozenset(
-    """
-    ts idempotence_id data_source_type data_source data_source_details
-    data_source_version data_source_instance active_event product_id category channel
-    ua ip title hostname page source medium campaign content keywords language
-    character_set days_since_last_visit landing referrer search_term filter_field
-    filter_value sort_field sort_direction os os_version device_type model
-    """.split()
+    (
+        *("ts", "idempotence_id", "active_event", "product_id", "category", "channel"),
+        *("data_source", "data_source_type", "data_source_version"),
+        *("data_source_details", "data_source_instance"),
+        *("ua", "ip", "title", "hostname", "page", "source", "medium", "campaign"),
+        *("content", "keywords", "language", "character_set", "days_since_last_visit"),
+        *("landing", "referrer", "search_term", "filter_field", "filter_value"),
+        *("sort_field", "sort_direction", "os", "os_version", "device_type", "model"),
+    )
 )
 _ORDER_FIELDS = frozenset(
-    "order order_id total subtotal discount tax shipping coupon_code items".split()
+    (
+        *("order", "order_id", "total", "subtotal", "discount", "tax", "shipping"),
+        *("coupon_code", "items"),
+    )
 )
 
 _EVENTS = {

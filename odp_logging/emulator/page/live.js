@@ -2,7 +2,7 @@
 // The live stream: what it brings, pause, and the counters.
 
 const RETRY = 2000;
-const SUMMARY_INTERVAL = 5000;
+const SUMMARY_INTERVAL = 3000;
 
 let source = null;
 let stats = null;

@@ -144,7 +144,7 @@ function openProfile(profile) {
   const names = ordered(profile).map(([key, values]) => [brief(key, 60), valuesOf(values)]);
   const joins = profile.joins.slice(-20).map((item) => element("li", "", "joined by ", eventLink(item)));
   openDetail(profileRows, title,
-    section(`Identifiers, ${count(profile.size)} stitched`, facts(names)),
+    section(`Identifiers, ${count(profile.size)}${profile.size > 1 ? " stitched" : ""}`, facts(names)),
     joins.length ? section("Two became one", element("ul", "links", ...joins)) : null,
     section(`Events, ${count(profile.items.length)}`, timeline(profile.items)));
 }
