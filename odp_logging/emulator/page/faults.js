@@ -144,8 +144,10 @@ function sayCurl() {
 function makeFaults() {
   $("presets").append(...PRESETS.map(makeSwitch));
   $("fault-form").append(...FIELDS.map(makeField));
-  $("fault-form").addEventListener("submit", (event) => event.preventDefault());
-  $("fault-add").addEventListener("click", () => addFault(readForm()));
+  $("fault-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    addFault(readForm());
+  });
   $("clear-faults").addEventListener("click", () => removeFault(null));
   sayCurl();
 }

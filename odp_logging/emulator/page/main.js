@@ -84,11 +84,17 @@ function escapePressed(event) {
 function setLimit() {
   const before = store.limit;
   store.limit = Number($("limit").value);
-  if (store.limit > before) return refresh();
+  if (store.limit > before) return reload();
   trim();
   events.update();
   sayShown();
   offerSoon();
+}
+
+// Asked for, so nothing of it is held back.
+function reload() {
+  setPaused(false);
+  refresh();
 }
 
 function download() {
@@ -127,7 +133,7 @@ function wire() {
   $("filter-check").addEventListener("click", () => { filter.check = null; filterNow(); });
   $("limit").addEventListener("change", setLimit);
   $("pause").addEventListener("click", () => setPaused(!paused));
-  $("refresh").addEventListener("click", refresh);
+  $("refresh").addEventListener("click", reload);
   $("inspector").addEventListener("click", () => setActive(!active));
   $("download").addEventListener("click", download);
   $("clear").addEventListener("click", () => fetch("/_emulator/events", {method: "DELETE"}));

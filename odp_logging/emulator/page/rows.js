@@ -81,7 +81,7 @@ class Rows {
     // Only what changed: each of these has the browser look at the row again.
     if (row.at === i) return;
     row.at = i;
-    row.style.transform = `translateY(${i * this.height}px)`;
+    row.style.top = `${i * this.height}px`;
     row.setAttribute("aria-rowindex", String(i + 2));
   }
 
