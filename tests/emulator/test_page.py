@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,36 @@ def test_a_rejected_event_is_shown_with_its_answer(page: Page, odp: Emulator) ->
 
     answer = page.all("#detail .json")[1].text
     assert json.loads(answer) == reply.json
+
+
+def test_an_open_event_is_copied(page: Page, odp: Emulator) -> None:
+    """Its JSON is copied to the letter, and so is a curl that sends it again."""
+    event = an_event(1, action="it's", data={"big": 2**63, "text": "a\u202eb"})
+    send(odp, [event])
+    page.await_rows(1)
+    page.row("it's").click()
+    page.browser.execute_cdp_cmd(  # type: ignore[attr-defined]
+        "Browser.grantPermissions",
+        {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]},
+    )
+
+    def copied(n: int) -> str:
+        button = page.all("#detail .actions button")[n]
+        button.click()
+        page.until(lambda: button.text == "Copied")
+        return str(
+            page.browser.execute_async_script(
+                "navigator.clipboard.readText().then(arguments[0])"
+            )
+        )
+
+    assert json.loads(copied(0)) == event
+    command = copied(1)
+    assert KEY not in command
+    words = shlex.split(command)
+    assert words[:2] == ["curl", f"{odp.url}/v3/events"]
+    assert "x-api-key: $ODP_API_KEY" in words
+    assert json.loads(words[-1]) == [event]
 
 
 def test_the_list_is_used_by_keys(page: Page, odp: Emulator) -> None:
@@ -336,7 +367,8 @@ def test_a_test_event_is_sent(browser: Any) -> None:
 def test_the_page_survives_an_outage(page: Page, odp: Emulator) -> None:
     """The page says that the emulator is gone, and goes on when it is back."""
     send(odp, [an_event()])
-    page.await_rows(1)
+    send(odp, b"{")
+    page.await_rows(2)
 
     odp.stop()
     page.until(lambda: page.text("link") == "not connected, trying again")
@@ -344,7 +376,8 @@ def test_the_page_survives_an_outage(page: Page, odp: Emulator) -> None:
     page.until(lambda: page.text("link") == "live")
     send(odp, [an_event(1)])
 
-    page.await_rows(2)
+    page.until(lambda: "user-1" in page.rows()[0])
+    assert len(page.rows()) == 3
 
 
 def test_another_emulator_starts_a_new_page(browser: Any) -> None:

@@ -112,7 +112,9 @@ def test_the_page_fits(page: Page, odp: Emulator, scheme: str, width: int) -> No
 
 def test_light_and_dark_differ(page: Page, odp: Emulator) -> None:
     """The scheme of the system is the page's, and text is legible in both."""
-    send(odp, [an_event(1), an_event(1)])
+    odd = an_event(1, identifiers={"plan": "x\u202ey"}, data={"A": [1, None, "b"]})
+    send(odp, [odd, an_event(1, data={"item": 1})])
+    odp.fault(status=503, match="nowhere")
     send(odp, [{}])
     send(odp, b"{")
     page.await_rows(4)
@@ -124,11 +126,18 @@ def test_light_and_dark_differ(page: Page, odp: Emulator) -> None:
 def _contrasts(page: Page, scheme: str) -> list[float]:
     """Return the page's brightness, having looked at the contrast of its texts."""
     page.prefer(scheme)
+    found: list[Any] = []
     try:
-        found: list[Any] = page.run(CONTRASTS)
+        for view in ("profiles", "checks", "faults", "events"):
+            page.run("showView(arguments[0])", view)
+            found += page.run(CONTRASTS)
+        page.run("events.open(store.view[0].serial)")
+        page.until(lambda: "202 Accepted" in page.text("detail"))
+        found += page.run(CONTRASTS)
+        page.run("events.close()")
     finally:
         page.prefer("")
-    assert len(found) > 20
+    assert len(found) > 300
     assert [each for each in found if each[1] < 4.5] == []
     return [each[2] for each in found]
 

@@ -112,6 +112,8 @@ def test_refused_requests_are_told_in_order(odp: Emulator, stream: OpenStream) -
 
     again = stream("?since=2&requests=2")
     assert again.next("request").value["n"] == 3
+    send(odp, b"{")
+    assert again.next("request").value["n"] == 5
     assert call(odp, "GET", "/_emulator/stream?requests=x").status == 400
 
 

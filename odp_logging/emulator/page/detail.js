@@ -2,11 +2,9 @@
 // What is open: one event with its answer, one refused request, or one profile.
 
 let openNow = null;             // the rows it was opened from
-let detailSerial = 0;           // told apart from an answer that comes late
 
 function openDetail(rows, title, ...parts) {
   openNow = rows;
-  detailSerial += 1;
   const head = element("div", "detail-head", title, button("Close", () => {
     rows.close();
     rows.host.focus();
@@ -14,12 +12,10 @@ function openDetail(rows, title, ...parts) {
   $("detail").replaceChildren(head, ...parts.filter(Boolean));
   $("detail").hidden = false;
   $("detail").scrollTop = 0;
-  return detailSerial;
 }
 
 function closeDetail() {
   openNow = null;
-  detailSerial += 1;
   $("detail").hidden = true;
   $("detail").replaceChildren();
 }
@@ -43,18 +39,18 @@ function openEvent(item) {
   const exact = parseExactly(item.raw).event;
   const answer = section("Answer", element("p", "dim", "…"));
   const text = () => writeExactly(exact);
-  const serial = openDetail(events, title, whatBecame(item), warningsOf(item), whoOf(item),
+  openDetail(events, title, whatBecame(item), warningsOf(item), whoOf(item),
     section("Event", element("p", "actions", copyButton("Copy JSON", text),
       copyButton("Copy curl", () => curl("/v3/events", `[${text()}]`, ["x-api-key: $ODP_API_KEY"]))),
     printJson(exact)), answer);
-  fillAnswer(item.entry.request, serial, answer);
+  fillAnswer(item.entry.request, answer);
 }
 
 function openRequest(item) {
   const title = element("h2", "", `Request ${item.n}`);
   const answer = section("Answer", element("p", "dim", "…"));
-  const serial = openDetail(events, title, whatBecame(item), answer);
-  fillAnswer(item.n, serial, answer);
+  openDetail(events, title, whatBecame(item), answer);
+  fillAnswer(item.n, answer);
 }
 
 function whatBecame(item) {
@@ -95,7 +91,8 @@ function whoOf(item) {
   return section("Identifiers", list);
 }
 
-async function fillAnswer(n, serial, into) {
+// Where something else is open by then, *into* is no longer in the document.
+async function fillAnswer(n, into) {
   let found = null;
   try {
     const reply = await fetch(`/_emulator/requests?since=${n - 1}&limit=1`);
@@ -103,7 +100,6 @@ async function fillAnswer(n, serial, into) {
   } catch {
     found = null;
   }
-  if (serial !== detailSerial) return;
   into.querySelector("p").remove();
   if (!found) into.append(element("p", "dim", "No longer kept: the emulator keeps the latest 1,000 requests."));
   else into.append(...answerOf(found));
