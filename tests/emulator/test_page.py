@@ -222,6 +222,8 @@ def test_views_are_reached_by_keys(page: Page) -> None:
     assert page.one("#keys").is_displayed()
     page.press("ESCAPE")
     assert not page.one("#keys").is_displayed()
+    page.press("?", "ENTER")
+    assert not page.one("#keys").is_displayed()
 
 
 def test_the_text_filter_narrows_what_is_shown(page: Page, odp: Emulator) -> None:

@@ -55,7 +55,8 @@ function pair(className, key, value) {
 // Short enough to stand beside others: of a vuid its beginning will do.
 
 function chip(key, value) {
-  return pair("chip", key, clipped(asText(value), 24));
+  const text = clipped(asText(value), 24);
+  return pair(text.length > 20 ? "chip long" : "chip", key, text);
 }
 
 function chips(identifiers) {

@@ -138,6 +138,7 @@ function wire() {
   $("download").addEventListener("click", download);
   $("clear").addEventListener("click", () => fetch("/_emulator/events", {method: "DELETE"}));
   $("help").addEventListener("click", () => $("keys").showModal());
+  $("keys-close").addEventListener("click", () => $("keys").close());
   $("test-event").addEventListener("click", sendTestEvent);
   $("tabs").addEventListener("keydown", stepTab);
   for (const each of Object.keys(VIEWS)) $(`tab-${each}`).addEventListener("click", () => showView(each));

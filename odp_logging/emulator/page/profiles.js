@@ -142,7 +142,7 @@ function openProfile(profile) {
   if (!profile) return;
   const title = element("h2", "", element("bdi", "", brief(nameOf(profile), 80)));
   const names = ordered(profile).map(([key, values]) => [brief(key, 60), valuesOf(values)]);
-  const joins = profile.joins.slice(-20).map((item) => element("li", "", "joined by ", eventLink(item)));
+  const joins = profile.joins.slice(-20).map((item) => element("li", "", element("span", "by", "joined by"), eventLink(item)));
   openDetail(profileRows, title,
     section(`Identifiers, ${count(profile.size)}${profile.size > 1 ? " stitched" : ""}`, facts(names)),
     joins.length ? section("Two became one", element("ul", "links", ...joins)) : null,
