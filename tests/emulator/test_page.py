@@ -207,10 +207,14 @@ def test_everything_is_reached_by_tab(page: Page, odp: Emulator) -> None:
     assert "user-0" in page.one("#detail .json").text
 
 
-def test_views_are_reached_by_keys(page: Page) -> None:
+def test_views_are_reached_by_keys(page: Page, odp: Emulator) -> None:
     """Digits and arrows go through the views, and a question mark shows the keys."""
+    send(odp, [an_event()])
+    page.await_rows(1)
+    page.run("document.getElementById('events').focus()")
     page.press("3")
     assert page.one("#view-checks").is_displayed()
+    assert page.active().startswith("tab-checks")
     page.press("1")
     page.run("document.getElementById('tab-events').focus()")
     page.press("ARROW_RIGHT")

@@ -8,6 +8,7 @@ let viewNow = "events";
 let offering = null;
 
 function showView(which) {
+  const inside = which !== viewNow && document.querySelector("main").contains(document.activeElement);
   if (which !== viewNow && openNow) openNow.close();
   viewNow = which;
   for (const each of Object.keys(VIEWS)) {
@@ -16,6 +17,8 @@ function showView(which) {
     tab.setAttribute("aria-selected", String(each === which));
     tab.tabIndex = each === which ? 0 : -1;
   }
+  // What had the focus is hidden now.
+  if (inside) $(`tab-${which}`).focus();
   if (VIEWS[which]) VIEWS[which]();
   else events.update();
 }
