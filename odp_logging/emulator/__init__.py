@@ -3,10 +3,11 @@
     POST /v3/events
       │
       ▼
-    _server     HTTP on loopback: hosts, origins, sizes, the page, the live stream
+    _server     HTTP on loopback: hosts, origins, sizes, the live stream, the page
       ▼
     _odp        what becomes of one request ──►  _checks   what ODP would refuse
-      │                                     └─►  _faults   what was asked to go wrong
+      │                                     ├─►  _faults   what was asked to go wrong
+      │                                     └─►  _swallowed  what ODP would not say
       ▼
     _ledger     what was accepted, by idempotence id, and the latest of it
       ▲

@@ -88,7 +88,7 @@ class Emulator:
 
     def events(self, since: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
         """The latest ledger entries with a serial above *since*, oldest first."""
-        return self._odp.ledger.entries(since, limit)
+        return self._odp.entries(since, limit)
 
     def requests(self) -> list[dict[str, Any]]:
         """The latest 1,000 requests to the events API, oldest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import random
 import threading
@@ -109,18 +110,27 @@ class Faults:
         self._clock = clock
         self._lock = threading.Lock()
         self._set: list[_Set] = []
+        self._serials = itertools.count(1)
         self._fired = 0
 
     def add(self, *faults: Fault) -> None:
         """Set *faults*, to be tried after those that are set already."""
         now = self._clock()
         with self._lock:
-            self._set += [_Set(fault, now) for fault in faults]
+            self._set += [_Set(fault, now, next(self._serials)) for fault in faults]
 
     def clear(self) -> None:
         """Unset all faults."""
         with self._lock:
             self._set = []
+
+    def remove(self, serial: int) -> bool:
+        """Unset one fault, by its id; False if there is none of that id."""
+        with self._lock:
+            left = [one for one in self._set if one.serial != serial]
+            found = len(left) < len(self._set)
+            self._set = left
+        return found
 
     def strike(self, events: list[Any], size: int) -> Strike | None:
         """What goes wrong with a request of these *events* and *size* in bytes."""
@@ -137,10 +147,13 @@ class Faults:
         return None
 
     def active(self) -> list[dict[str, Any]]:
-        """The faults that may still fire: their fields, and how often each fired."""
+        """The faults that may still fire: fields, id, and how often each fired."""
         with self._lock:
             self._forget_spent()
-            return [{**_given(one.fault), "fired": one.fired} for one in self._set]
+            return [
+                {**_given(one.fault), "id": one.serial, "fired": one.fired}
+                for one in self._set
+            ]
 
     def counts(self) -> tuple[int, int]:
         """How many may still fire, and how often any fired since the start."""
@@ -165,10 +178,11 @@ class Faults:
 
 
 class _Set:
-    __slots__ = ("fault", "fired", "since")
+    __slots__ = ("fault", "fired", "serial", "since")
 
-    def __init__(self, fault: Fault, since: float) -> None:
+    def __init__(self, fault: Fault, since: float, serial: int) -> None:
         self.fault = fault
+        self.serial = serial
         self.since = since
         self.fired = 0
 

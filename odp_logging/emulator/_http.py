@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
-import importlib.resources
 import json
 import re
 import select
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs
@@ -19,8 +16,10 @@ from urllib.parse import parse_qs
 from ._checks import parse_json
 from ._faults import Fault, FaultError
 from ._odp import Answer, problem
+from ._page import page
 from ._server import Server, reset_on_close
 from ._stream import Stream
+from ._swallowed import CHECKS
 
 EVENTS_PATH = "/v3/events"
 
@@ -148,9 +147,9 @@ class Handler(BaseHTTPRequestHandler):
         return {name.lower(): value for name, value in self.headers.items()}
 
     def _page(self, body: bytes) -> None:
-        page, policy = _page()
+        document, policy = page()
         headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
-        self._answer(Answer(200, page, "text/html; charset=utf-8"), headers)
+        self._answer(Answer(200, document, "text/html; charset=utf-8"), headers)
 
     def _health(self, body: bytes) -> None:
         self._answer(Answer(200, b"ok\n", "text/plain; charset=utf-8"))
@@ -159,10 +158,19 @@ class Handler(BaseHTTPRequestHandler):
         self._json(self.server.odp.stats())
 
     def _entries(self, body: bytes) -> None:
+        self._range(self.server.odp.entries)
+
+    def _requests(self, body: bytes) -> None:
+        self._range(self.server.odp.ledger.requests)
+
+    def _range(self, read: Callable[[int, int], Any]) -> None:
         since, limit = self._number("since", "0"), self._number("limit", "10000")
         if since is None or limit is None:
             return self._bad("since and limit must be whole numbers, such as 100")
-        self._json(self.server.odp.ledger.entries(since, limit))
+        self._json(read(since, limit))
+
+    def _checks(self, body: bytes) -> None:
+        self._json({name: asdict(check) for name, check in CHECKS.items()})
 
     def _clear(self, body: bytes) -> None:
         self.server.odp.ledger.clear()
@@ -190,23 +198,29 @@ class Handler(BaseHTTPRequestHandler):
         self._list_faults(body)
 
     def _clear_faults(self, body: bytes) -> None:
-        self.server.odp.faults.clear()
+        faults = self.server.odp.faults
+        if "id" not in parse_qs(self._query, keep_blank_values=True):
+            faults.clear()
+        elif (serial := self._number("id", "")) is None:
+            return self._bad("id must be a whole number, such as 1")
+        elif not faults.remove(serial):
+            return self._answer(problem(404, "No fault with this id is set."))
         self.server.odp.ledger.wake()
         self._answer(Answer(204))
 
     def _stream(self, body: bytes) -> None:
-        since = self._since()
-        if since is None:
-            return self._bad("since must be a whole number, such as 100")
+        since, requests = self._since(), self._number("requests", "0")
+        if since is None or requests is None:
+            return self._bad("since and requests must be whole numbers, such as 100")
         if not self.server.streams.acquire(blocking=False):
             busy = problem(503, "Too many pages are open: close one.")
             return self._answer(busy, {"Retry-After": "10"})
         try:
-            self._run_stream(since)
+            self._run_stream(since, requests)
         finally:
             self.server.streams.release()
 
-    def _run_stream(self, since: int) -> None:
+    def _run_stream(self, since: int, requests: int) -> None:
         self.close_connection = True
         self._head(200, {"Content-Type": "text/event-stream", **_GUARDS})
         self.wfile.flush()
@@ -214,6 +228,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.odp,
             self._write,
             since=since,
+            since_request=requests,
             ping_interval=self.server.ping_interval,
         )
         stream.run(self.server.ending, self._gone)
@@ -276,26 +291,6 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-@functools.cache
-def _page() -> tuple[bytes, str]:
-    """The page, and the policy under which nothing but its own script can run."""
-    page = importlib.resources.files(__package__).joinpath("page.html").read_bytes()
-    script = _hash(page, b"script")
-    style = _hash(page, b"style")
-    return page, (
-        f"default-src 'none'; script-src {script}; style-src {style}; "
-        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'; require-trusted-types-for 'script'; "
-        "trusted-types 'none'"
-    )
-
-
-def _hash(page: bytes, tag: bytes) -> str:
-    found = re.search(b"<%b>(.*?)</%b>" % (tag, tag), page, re.S)
-    digest = hashlib.sha256(found[1] if found else b"").digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
 _GUARDS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
@@ -312,6 +307,8 @@ _ROUTES: dict[str, dict[str, _Act]] = {
     "/_emulator/stats": {"GET": Handler._stats},
     "/_emulator/stream": {"GET": Handler._stream},
     "/_emulator/events": {"GET": Handler._entries, "DELETE": Handler._clear},
+    "/_emulator/requests": {"GET": Handler._requests},
+    "/_emulator/checks": {"GET": Handler._checks},
     "/_emulator/faults": {
         "GET": Handler._list_faults,
         "POST": Handler._add_faults,

@@ -57,6 +57,7 @@ class Ledger:
         events: list[Any],
         kept: Iterable[Any] = (),
         rejected: Iterable[tuple[Any, str]] = (),
+        answer: Mapping[str, Any] | None = None,
     ) -> None:
         """Enter one request and what became of its *events*, in one step.
 
@@ -64,12 +65,16 @@ class Ledger:
             status: what is answered; 0 for a connection that is dropped.
             kept: the events that count as accepted.
             rejected: the events that are named invalid, with the reason.
+            answer: what else is known of it, for who reads the requests.
         """
         ids = [idempotence_id(event) for event in events]
         taken = [(event, _digest(idempotence_id(event))) for event in kept]
         refused = list(rejected)
         share = request.size // (len(events) or 1)
         line = _request_line(request, status=status, ids=ids)
+        line["lost"] = len(events) - len(taken) - len(refused)
+        line["rejected"] = len(refused)
+        line["answer"] = dict(answer or {})
         with self._changed:
             self._requests += 1
             self._total += 1
@@ -101,10 +106,27 @@ class Ledger:
         with self._changed:
             return self._after(since, limit)
 
-    def requests(self) -> list[dict[str, Any]]:
-        """The latest requests, oldest first."""
+    def requests(
+        self, since: int = 0, limit: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Requests with a serial above *since*, oldest first, at most *limit*."""
         with self._changed:
-            return [dict(line) for line in self._log]
+            return self._requests_after(since)[:limit]
+
+    def news(
+        self, since: int, since_request: int, limit: int
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Entries after *since* and requests after *since_request*, as of one moment.
+
+        Of the requests, those up to the last entry's: the others come with the next.
+        """
+        with self._changed:
+            entries = self._after(since, limit)
+            requests = self._requests_after(since_request)
+        if len(entries) == limit:
+            last = entries[-1]["request"]
+            requests = [line for line in requests if line["n"] < last]
+        return entries, requests
 
     def clear(self) -> None:
         """Forget everything but the serials, so that a reader's *since* stays good."""
@@ -179,6 +201,14 @@ class Ledger:
         ):
             self._ring_bytes -= self._ring.pop(self._first)[1]
             self._first += 1
+
+    def _requests_after(self, since: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for line in reversed(self._log):
+            if line["n"] <= since:
+                break
+            found.append(dict(line))
+        return found[::-1]
 
     def _after(self, since: int, limit: int | None) -> list[dict[str, Any]]:
         start = max(since + 1, self._first)

@@ -13,8 +13,12 @@ from typing import Any
 from ._checks import Refusal, read_events
 from ._faults import Fault, Faults, Strike
 from ._ledger import Ledger, Request
+from ._swallowed import swallowed
 
 REFUSED_BY_FAULT = "refused by fault"
+
+# Of each answer, for who looks at it later: a thousand of them are kept.
+_MAX_BODY_SHOWN = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,15 @@ class Odp:
             **self.ledger.stats(),
             "faults_active": active,
             "faults_fired": fired,
+            "any_key": self._key is None,
             "started": self._started,
             "uptime": time.monotonic() - self._since,
         }
+
+    def entries(self, since: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
+        """The ledger's entries, each with what ODP would silently not keep of it."""
+        entries = self.ledger.entries(since, limit)
+        return [with_warnings(entry) for entry in entries]
 
     def receive(
         self, headers: Mapping[str, str], body: bytes, *, connection: int
@@ -72,6 +82,7 @@ class Odp:
             events=verdict.events,
             kept=verdict.kept,
             rejected=verdict.rejected,
+            answer=_described(verdict.answer, by_fault=strike is not None),
         )
         return verdict.answer
 
@@ -80,8 +91,15 @@ class Odp:
     ) -> Answer:
         """Enter one request whose body cannot be read; answers with *status*."""
         request = Request(time.time(), time.monotonic(), connection, 0, headers)
-        self.ledger.record(request, status=status, events=[])
-        return problem(status, reason)
+        answer = problem(status, reason)
+        described = _described(answer, by_fault=False)
+        self.ledger.record(request, status=status, events=[], answer=described)
+        return answer
+
+
+def with_warnings(entry: dict[str, Any]) -> dict[str, Any]:
+    """A ledger *entry* with what ODP would silently not keep of it."""
+    return {**entry, "warnings": swallowed(entry)}
 
 
 def problem(status: int, message: str = "", **detail: Any) -> Answer:
@@ -91,6 +109,19 @@ def problem(status: int, message: str = "", **detail: Any) -> Answer:
     if message:
         detail["message"] = message
     return _answer(status, detail)
+
+
+def _described(answer: Answer, *, by_fault: bool) -> dict[str, Any]:
+    body = answer.body.decode("utf-8", "replace")
+    return {
+        "title": _title(answer.status) if answer.status else "",
+        "content_type": answer.content_type,
+        "headers": dict(answer.headers),
+        "latency": answer.latency,
+        "body": body[:_MAX_BODY_SHOWN],
+        "length": len(body),
+        "fault": by_fault,
+    }
 
 
 @dataclass(frozen=True, slots=True)

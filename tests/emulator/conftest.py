@@ -15,6 +15,8 @@ import pytest
 
 from odp_logging.emulator import Emulator
 
+from .browsing import Page, chromium
+
 KEY = "W4WzcEs-ABgXorzY7h1LCQ"
 PATIENCE = 10.0
 
@@ -24,6 +26,20 @@ def odp() -> Iterator[Emulator]:
     """An emulator on a free port that takes one key."""
     with Emulator(key=KEY) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One headless Chromium for all tests that look at the page."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Any, odp: Emulator) -> Iterator[Page]:
+    """The page of this test's emulator."""
+    yield Page(browser, odp.url)
+    browser.get("about:blank")
 
 
 @dataclass(frozen=True)

@@ -114,8 +114,8 @@ def test_faults_can_be_listed_and_unset(odp: Emulator) -> None:
     reply = ask_fault(odp, [{"status": 503, "count": 2}, {"latency": 0, "body": "x"}])
     assert reply.status == 200
     assert reply.json == [
-        {"status": 503, "count": 2, "fired": 0},
-        {"body": "x", "fired": 0},
+        {"status": 503, "count": 2, "id": 1, "fired": 0},
+        {"body": "x", "id": 2, "fired": 0},
     ]
 
     send(odp, [an_event()])
@@ -126,6 +126,21 @@ def test_faults_can_be_listed_and_unset(odp: Emulator) -> None:
     assert call(odp, "DELETE", "/_emulator/faults").status == 204
     assert call(odp, "GET", "/_emulator/faults").json == []
     assert _statuses(odp, 1) == [202]
+
+
+def test_one_fault_can_be_unset(odp: Emulator) -> None:
+    """A fault is unset by its id, the others stay, and no id comes twice."""
+    path = "/_emulator/faults"
+    ask_fault(odp, [{"status": 503}, {"status": 429}])
+
+    assert call(odp, "DELETE", f"{path}?id=1").status == 204
+    assert call(odp, "DELETE", f"{path}?id=1").status == 404
+    assert call(odp, "DELETE", f"{path}?id=x").status == 400
+    assert call(odp, "DELETE", f"{path}?id=").status == 400
+    assert ask_fault(odp, {"status": 500}).json == [
+        {"status": 429, "id": 2, "fired": 0},
+        {"status": 500, "id": 3, "fired": 0},
+    ]
 
 
 def test_the_object_sets_and_unsets_them_too(odp: Emulator) -> None:

@@ -16,7 +16,7 @@ from odp_logging.emulator._ledger import (
     masked_headers,
 )
 
-from .conftest import PATIENCE, an_event, send, some_events
+from .conftest import KEY, PATIENCE, an_event, call, send, some_events
 
 
 def _request(size: int = 100) -> Request:
@@ -62,6 +62,7 @@ def test_an_entry_says_what_became_of_an_event(odp: Emulator) -> None:
         "reason": None,
         "request": 1,
         "event": an_event(),
+        "warnings": [],
     }
     assert rejected == {
         "n": 2,
@@ -69,6 +70,7 @@ def test_an_entry_says_what_became_of_an_event(odp: Emulator) -> None:
         "reason": "missing 'type' field",
         "request": 2,
         "event": {"action": "a"},
+        "warnings": [],
     }
 
 
@@ -210,3 +212,41 @@ def test_headers_are_bounded_and_masked() -> None:
         "cookie": "…",
         "x-long": "x" * 1_024,
     }
+
+
+def test_requests_keep_their_answer(odp: Emulator) -> None:
+    """A request is kept with its answer, whose body is cut where it is long."""
+    odp.fault(status=503, count=1, body="é" * 5_000, retry_after=7)
+    send(odp, [an_event(1), an_event(2)])
+    send(odp, [an_event(1), an_event(2, type="")])
+    send(odp, b"x" * 8)
+
+    by_fault, partly, unparsable = odp.requests()
+
+    assert by_fault["answer"] == {
+        "title": "Service Unavailable",
+        "content_type": "application/json",
+        "headers": {"Retry-After": "7"},
+        "latency": 0.0,
+        "body": "é" * 4_096,
+        "length": 5_000,
+        "fault": True,
+    }
+    assert [by_fault["lost"], by_fault["rejected"]] == [2, 0]
+    assert [partly["lost"], partly["rejected"]] == [1, 1]
+    assert "missing 'type' field" in partly["answer"]["body"]
+    assert "Unable to parse" in unparsable["answer"]["body"]
+    assert not unparsable["answer"]["fault"]
+
+
+def test_requests_are_read_from_a_serial_on(odp: Emulator) -> None:
+    """GET /_emulator/requests gives those after since, without the key."""
+    for n in range(3):
+        send(odp, [an_event(n)])
+    path = "/_emulator/requests"
+
+    assert [line["n"] for line in call(odp, "GET", path).json] == [1, 2, 3]
+    (second,) = call(odp, "GET", f"{path}?since=1&limit=1").json
+    assert second["n"] == 2
+    assert second["headers"]["x-api-key"] == f"…{KEY[-4:]}"
+    assert call(odp, "GET", f"{path}?since=x").status == 400

@@ -93,6 +93,44 @@ def test_it_is_an_event_stream(stream: OpenStream) -> None:
     assert response.headers["Cache-Control"] == "no-store"
 
 
+def test_refused_requests_are_told_in_order(odp: Emulator, stream: OpenStream) -> None:
+    """A request that left nothing in the ledger is told between those that did."""
+    send(odp, [an_event(1)])
+    send(odp, [an_event(2)], x_api_key="another")
+    send(odp, [an_event(3), an_event(4, type="")])
+    send(odp, [an_event(5)])
+    page = stream()
+
+    assert page.next("entry").value["n"] == 1
+    forbidden = page.next("request").value
+    assert [forbidden[name] for name in ("n", "status", "lost")] == [2, 403, 0]
+    assert page.next("entry").value["status"] == "rejected"
+    partly = page.next("request").value
+    assert [partly[name] for name in ("n", "status", "lost")] == [3, 400, 1]
+    assert "headers" not in partly and "ids" not in partly
+    assert page.next("entry").value["n"] == 3
+
+    again = stream("?since=2&requests=2")
+    assert again.next("request").value["n"] == 3
+    send(odp, b"{")
+    assert again.next("request").value["n"] == 5
+    assert call(odp, "GET", "/_emulator/stream?requests=x").status == 400
+
+
+def test_refused_requests_wait_for_earlier_entries(
+    odp: Emulator, stream: OpenStream
+) -> None:
+    """In a flood, too, a refused request comes after what was there before it."""
+    for first in range(0, 1_500, 500):
+        send(odp, some_events(first, first + 500))
+    send(odp, b"{")
+    send(odp, [an_event(9_999)])
+    page = stream()
+
+    assert page.next("request").value["n"] == 4
+    assert page.next("entry").value["n"] == 1_501
+
+
 def test_counts_are_told_when_they_change(odp: Emulator, stream: OpenStream) -> None:
     """The counts come at first, and again after each change."""
     page = stream()
