@@ -149,9 +149,10 @@ def test_the_filter_in_dict_config(emulator):
 
 
 def test_two_clients_get_a_hidden_event_each(emulator, logger):
-    """Every OdpHandler reads what is hidden."""
+    """Every OdpHandler reads what is hidden, for an account of its own."""
     logger.addFilter(HideOdpFields())
-    handlers = [handler_to(emulator), handler_to(emulator)]
+    other = OdpHandler(f"{KEY}2", api_host=emulator.url, handle_sigterm=False)
+    handlers = [handler_to(emulator), other]
     for each in handlers:
         logger.addHandler(each)
     logger.info("bought", extra={k: v for k, v in TAGGED.items() if "id" not in k[-2:]})
