@@ -151,15 +151,15 @@ def test_the_filter_in_dict_config(emulator):
 def test_two_clients_get_a_hidden_event_each(emulator, logger):
     """Every OdpHandler reads what is hidden, for an account of its own."""
     logger.addFilter(HideOdpFields())
-    other = OdpHandler(f"{KEY}2", api_host=emulator.url, handle_sigterm=False)
-    handlers = [handler_to(emulator), other]
-    for each in handlers:
-        logger.addHandler(each)
-    logger.info("bought", extra={k: v for k, v in TAGGED.items() if "id" not in k[-2:]})
-    logger.info("nothing")
+    with Emulator(key=KEY) as other:
+        handlers = [handler_to(emulator), handler_to(other)]
+        for each in handlers:
+            logger.addHandler(each)
+        logger.info("bought", extra=TAGGED)
+        logger.info("nothing")
 
-    assert all([each.client.flush(10) for each in handlers])
-    assert len(emulator.events()) == 2
+        assert all([each.client.flush(10) for each in handlers])
+        assert (len(emulator.events()), len(other.events())) == (1, 1)
 
 
 def test_hidden_fields_travel_through_a_queue(emulator, logger):
