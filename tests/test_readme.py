@@ -30,7 +30,7 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 PYTHON = [text for language, text in BLOCKS if language == "python"]
 CONSOLE = [text.strip() for language, text in BLOCKS if language == "console"]
 
-EVENTS = [1, 0, 1, 0, 0, 1]
+EVENTS = [1, 1, 0, 1, 0, 1]
 """How many events each Python block sends, in their order."""
 
 
@@ -90,6 +90,35 @@ def test_the_curl_command_sets_a_fault(emulator: Emulator):
     subprocess.run(words, check=True, capture_output=True, timeout=30)
 
     assert emulator.stats()["faults_active"] == 1
+
+
+@pytest.mark.slow
+def test_the_block_for_tests_is_one(tmp_path):
+    """The block under "Testing your app" passes as it stands."""
+    (block,) = [text for text in PYTHON if "odp_events" in text]
+    (tmp_path / "test_shop.py").write_text(block, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error"]
+    run = subprocess.run(
+        [*command, "-p", "no:cacheprovider"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+    )
+
+    assert "2 passed" in run.stdout, run.stdout
+
+
+@pytest.mark.slow
+def test_the_transcript_is_the_demos(capsys):
+    """What README shows of the demo is what it prints, but for the figures."""
+    shown = re.findall(r"^    (\w+ {2,}.*)$", README, re.MULTILINE)
+    assert main(["demo"]) == 0
+    told = iter(re.sub(r"\d+", "0", capsys.readouterr().out).splitlines())
+
+    assert len(shown) >= 5
+    for line in shown:
+        assert re.sub(r"\d+", "0", line) in told, line
 
 
 def rows(heading: str) -> dict[str, list[str]]:
