@@ -79,10 +79,10 @@ def dirty(tmp_path: Path) -> Path:
 @pytest.fixture
 def real_day() -> Path:
     """A real day of the dataset, which this repository does not hold."""
-    given = os.environ.get("ODP_TEST_RETAIL_CSV")
+    given = os.environ.get("TEST_RETAIL_CSV")
     path = Path(given) if given else ROOT.parent / "shared" / "data" / DAY
     if not path.exists():
-        pytest.skip("no real day: set ODP_TEST_RETAIL_CSV to a file of the dataset")
+        pytest.skip("no real day: set TEST_RETAIL_CSV to a file of the dataset")
     return path
 
 
