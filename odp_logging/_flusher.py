@@ -320,7 +320,9 @@ class Flusher:
             reason: Why, as the stats count it; "exit" for the end of the process.
             deadline: Moment until which to wait for the end of a request.
         """
-        self._retired = self._retired or reason == "exit"
+        if reason == "exit":
+            self._retired = True
+            self._ring()
         drop = partial(self.store.give_up, reason)
         count = self._turn.run(drop, max(0.0, deadline - self._clock()))
         if count is None:
@@ -439,7 +441,7 @@ class Flusher:
     def _has_thread(self) -> bool:
         # Not is_alive(): where a signal handler raises in the middle of it, CPython to
         # 3.12 takes a living thread for dead (bpo-45274). `_run` takes itself back.
-        return self._thread is not None
+        return self._thread is not None and not self._retired
 
     def _ring(self) -> None:
         # A raw lock as a semaphore: safe within a signal handler, unlike Event.set.

@@ -211,17 +211,18 @@ def _finish(lines: list[Drainable]) -> None:
     global _finishing
     _finishing = True
     started = time.monotonic()
+    patient = True
     try:
         # What is logged while interpreter and modules are taken apart is only counted.
         if not sys.is_finalizing():
             drain(lines)
     except KeyboardInterrupt:
-        pass  # who is impatient need not wait
+        patient = False  # who is impatient need not wait
     except Exception as error:  # nobody above could do anything about it
         say(f"draining at exit failed with {type(error).__name__}")
     try:
         reachable = any([line.has_destination() for line in lines])
-        lost = sum([_give_up(line) for line in lines])
+        lost = sum([_give_up(line, patient=patient) for line in lines])
         _tell_lost(
             lost,
             time.monotonic() - started,
@@ -237,11 +238,14 @@ def _finish(lines: list[Drainable]) -> None:
             _die(_fatal)
 
 
-def _give_up(line: Drainable) -> int:
-    """Drop what *line* holds; return how many events that were."""
+def _give_up(line: Drainable, *, patient: bool) -> int:
+    """Drop what *line* holds, after the request under way; return how many events."""
     start = time.monotonic()
+    left = max(0.0, line.shutdown_timeout - _spent) if patient else 0.0
     try:
-        return line.give_up("exit", start + max(0.0, line.shutdown_timeout - _spent))
+        return line.give_up("exit", start + left)
+    except KeyboardInterrupt:
+        return line.give_up("exit")
     finally:
         _spend(start)
 

@@ -14,7 +14,8 @@ import shop  # noqa: E402
 
 url, timeout, awaited = sys.argv[1:]
 handlers = [
-    shop.open_at(url, shutdown_timeout=timeout, flush_interval=0.01) for _ in range(3)
+    shop.open_at(url, account, shutdown_timeout=timeout, flush_interval=0.01)
+    for account in ("one", "two", "three")
 ]
 for number in range(7):
     shop.sell(number)

@@ -18,9 +18,9 @@ _path = os.environ.get("ODP_TEST_LEDGER")
 _ledger = _path and os.open(_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
-def open_at(url: str, **settings: object) -> OdpHandler:
+def open_at(url: str, key: str = "key", **settings: object) -> OdpHandler:
     """Have the logger send to *url*, so late that only its end makes it send."""
-    handler = OdpHandler("key", **{"api_host": url, "flush_interval": 60, **settings})
+    handler = OdpHandler(key, **{"api_host": url, "flush_interval": 60, **settings})
     log.addHandler(handler)
     return handler
 
