@@ -56,14 +56,14 @@ def new_flusher(
     if spool is not None:
         flusher.beyond = _flusher(config, spool, reports)
         _lifecycle.register(flusher.beyond)
-    if destination is not None:
-        connect(flusher, config, destination)
     if spool is not None or not config.background:
         # A log call may have to make an event, or to send it: it must not import
         # anything, with a signal handler or a fork in the middle.
         flusher.load()
         if flusher.beyond is not None:
             flusher.beyond.load()
+    if destination is not None:
+        connect(flusher, config, destination)
     return flusher
 
 
@@ -84,6 +84,9 @@ def connect(flusher: Flusher, config: Config, destination: Destination) -> None:
     )
     # What earlier processes left need not wait for an event of this one.
     if config.background and config.enabled and spool.has_leftovers():
+        # Imported here: dictConfig holds logging's lock, for which its thread would
+        # wait in the middle of an import, and whoever imports the same for that.
+        beyond.prepare()
         beyond.wake()
 
 

@@ -513,7 +513,7 @@ class Flusher:
     def _ripen(self) -> None:
         """Wait for company: for a full batch, the interval, a flush or the end."""
         until = self._clock() + self._interval
-        self._turn.run(self._prepare, -1)  # its imports take time: not after the wait
+        self._turn.run(self.prepare, -1)  # its imports take time: not after the wait
         while not (
             self._due
             or self._hurried
@@ -530,7 +530,8 @@ class Flusher:
             self._transport.close()
         self.store.close()
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Import and make all that the first request needs."""
         self.load()
         if self._transport is not None:
             with self._loading.section():
@@ -589,7 +590,7 @@ class Flusher:
         self.passage.begin()
         self._again = False
         self._hurried = False  # before the take: a put after it says so itself
-        self._prepare()
+        self.prepare()
         batch = self.store.take()
         delivery = _nothing()
         if batch.events:

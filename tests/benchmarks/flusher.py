@@ -62,7 +62,7 @@ def main(batch: int, fast: bool) -> None:
         )
         on_root(handler)
         flusher: Any = handler.client._flusher
-        flusher._prepare()
+        flusher.prepare()
         flusher._send_here = lambda: None  # steps are made below
         took: dict[str, list[float]] = {}
         for _ in range(ROUNDS):
