@@ -214,6 +214,9 @@ def host_of(api_key: Secret) -> str:
     return _HOSTS.get(public[-4:], _HOSTS[""])
 
 
+_PRIVATE = frozenset({"before_send", "hash_identifiers", "hash_salt", "redact"})
+"""What these are to keep back must not go out because of a slip in a variable."""
+
 _PLAIN_NAMES = SETTINGS.keys() - {"api_key", "datafile", "hash_salt"}
 
 
@@ -253,8 +256,8 @@ def load(
             values[name] = _read(variable, _expanded(variable, text, environ), read)
             sources[name] = variable
         except ConfigurationError as error:
-            if name == "hash_salt":
-                raise  # without it, the same people would be hashed in another way
+            if name in _PRIVATE:
+                raise  # by the default, what it is to keep back would go out
             warn(f"environment:{variable}", f"{error}; the default is used")
     _add_datafile(values, sources, in_keywords="datafile" in settings, warn=warn)
     _check_region(values, warn)

@@ -129,10 +129,10 @@ class OdpEvent(Identified):
         made: dict[str, Any] = _json.loads(self.json)
         return made
 
-    def noting(self, kind: str) -> OdpEvent:
-        """Return the same event, with one more thing of *kind* adjusted."""
+    def noting(self, kind: str, count: int = 1) -> OdpEvent:
+        """Return the same event, with *count* more things of *kind* adjusted."""
         same = copy(self)
-        notes = {**self.adjusted, kind: self.adjusted.get(kind, 0) + 1}
+        notes = {**self.adjusted, kind: self.adjusted.get(kind, 0) + count}
         object.__setattr__(same, "adjusted", MappingProxyType(notes))
         return same
 

@@ -84,6 +84,8 @@ and seconds where many processes do it at once. A child of one in between hangs.
 
 _lines: dict[int, Drainable] = {}
 _spent = 0.0
+_beside = _beside_until = 0.0
+"""Likewise, of other threads than the one that ends the process; counted until when."""
 _told = 0
 _kept = 0
 _ending = False
@@ -91,7 +93,8 @@ _ender: int | None = None
 """Ident of the thread that ends the process, once one does."""
 _finishing = False
 _fatal: int | None = None
-_has_module_lock = False
+_module_lock_of = 0
+"""Ident of the thread that took ``logging._lock`` to fork; 0 if none has."""
 _wants_sigterm = False
 
 
@@ -166,7 +169,8 @@ _hooked_pid = 0
 def drain(lines: list[Drainable]) -> None:
     """Send all that *lines* hold, within what is left of their shutdown timeouts."""
     start = time.monotonic()
-    deadlines = [start + max(0.0, line.shutdown_timeout - _spent) for line in lines]
+    spent = _spent if _is_ender() else max(_spent, _beside)
+    deadlines = [start + max(0.0, line.shutdown_timeout - spent) for line in lines]
     try:
         for line, deadline in zip(lines, deadlines):
             line.begin_drain(deadline)
@@ -178,11 +182,22 @@ def drain(lines: list[Drainable]) -> None:
 
 def _spend(start: float) -> None:
     """Take the time since *start* off what the end of the process may take."""
-    global _spent
-    # Not what a daemon thread waits beside the one that ends the process: the same
-    # seconds would count twice, and leave too little for either.
-    if _ender in (None, threading.get_ident()):
-        _spent += time.monotonic() - start
+    global _spent, _beside, _beside_until
+    now = time.monotonic()
+    if _is_ender():
+        _spent += now - start
+        return
+    # Apart, what others wait beside the one that ends the process: the same seconds
+    # would count twice, and leave too little for either. But they do count: threads
+    # that log on while a process of multiprocessing waits for them would hold it up
+    # for as long with each event.
+    _beside += max(0.0, now - max(start, _beside_until))
+    _beside_until = now
+
+
+def _is_ender() -> bool:
+    """Whether this thread ends the process, or nobody does yet."""
+    return _ender in (None, threading.get_ident())
 
 
 def _at_exit() -> None:
@@ -320,27 +335,29 @@ def _after_fork_in_parent() -> None:
 
 def _take_module_lock(seconds: float) -> bool:
     """Take ``logging._lock`` within *seconds*; True as well if logging has none."""
-    global _has_module_lock
+    global _module_lock_of
     acquire = getattr(getattr(logging, "_lock", None), "acquire", None)
     if acquire is None:
         return True
     if acquire(timeout=seconds):
-        _has_module_lock = True
+        _module_lock_of = threading.get_ident()
         return True
     return False
 
 
 def _give_module_lock_back() -> None:
-    global _has_module_lock
-    if _has_module_lock:
-        _has_module_lock = False
+    global _module_lock_of
+    # Not another thread's, which forks at the same time: this one had waited in vain.
+    if _module_lock_of == threading.get_ident():
+        _module_lock_of = 0
         logging._lock.release()  # type: ignore[attr-defined]
 
 
 def _after_fork_in_child() -> None:
-    global _spent, _told, _kept, _ending, _ender, _finishing, _fatal, _has_module_lock
-    _has_module_lock = False  # logging has a new one
-    _spent = 0.0
+    global _spent, _told, _kept, _ending, _ender, _finishing, _fatal, _module_lock_of
+    global _beside, _beside_until
+    _module_lock_of = 0  # logging has a new one
+    _spent = _beside = _beside_until = 0.0
     _told = _kept = 0
     _ending = _finishing = False
     _ender = _fatal = None

@@ -58,7 +58,10 @@ class Builder:
             InvalidEventError: ODP could not store it.
         """
         if not isinstance(logged, OdpEvent):
-            logged = self._made(logged, event_id)
+            notes: dict[str, int] = {}
+            logged = self._made(logged, event_id, notes)
+            for kind, count in notes.items():
+                logged = logged.noting(kind, count)
         # Else it was made private when it was put, see OdpClient.send.
         return self._left_by_before_send(logged)
 
@@ -76,12 +79,14 @@ class Builder:
             return changed
         return self._privacy.again(changed, event)
 
-    def _made(self, logged: Capture, event_id: str | None) -> OdpEvent:
+    def _made(
+        self, logged: Capture, event_id: str | None, notes: dict[str, int]
+    ) -> OdpEvent:
         action, identifiers, kind, data, stamp, time, own_id, bound, _, _, _ = logged
         if bound or self._default_identifiers or self._default_data:
             identifiers, data = self._merged(identifiers, data, bound)
         if self._privacy is not None:
-            identifiers = self._privacy.hashed(identifiers)
+            identifiers = self._privacy.hashed(identifiers, notes)
         if (
             stamp is own_id is None
             and type(identifiers) is dict

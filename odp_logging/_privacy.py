@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
@@ -44,39 +44,52 @@ class Privacy:
         self._names = frozenset(map(_canonical_name, hashed))
         self._digest = _digest_with(salt)
 
-    def hashed(self, identifiers: Any) -> Any:
-        """Return logged *identifiers* with those to be hashed hashed."""
+    def hashed(self, identifiers: Any, notes: dict[str, int]) -> Any:
+        """Return logged *identifiers* with those to be hashed hashed.
+
+        Args:
+            notes: Where to count what is left out by that, see `canonical_identifiers`.
+        """
         if not self._names or isinstance(identifiers, (Unfit, InvalidEventError)):
             return identifiers
-        named = canonical_identifiers(identifiers)
+        left_out: dict[str, int] = {}
+        named = canonical_identifiers(identifiers, left_out)
         if self._names.isdisjoint(named):
             return identifiers
-        return self._replaced(named, {})
+        notes.update(left_out)
+        return self._replaced(named, frozenset())
 
     def of(self, event: OdpEvent) -> OdpEvent:
         """Return *event*, which the application made, as it may leave."""
-        return self._private(event, {})
+        return self._private(event, frozenset())
 
     def again(self, changed: OdpEvent, event: OdpEvent) -> OdpEvent:
         """Return what before_send made of *event*, which was private already."""
-        return event if changed is event else self._private(changed, event.identifiers)
+        if changed is event:
+            return event
+        # By value: before_send may have given a hash another name.
+        done = {event.identifiers.get(name, "") for name in self._names}
+        return self._private(changed, done)
 
-    def _private(self, event: OdpEvent, done: Mapping[str, str]) -> OdpEvent:
+    def _private(self, event: OdpEvent, done: Set[str]) -> OdpEvent:
         identifiers = self._replaced(event.identifiers, done)
         data: Mapping[str, Any] = event.data
         if self._redact:
             data = freeze_mapping(data, hidden=self._redact, uncounted=OWN_DATA)
         if identifiers == event.identifiers and data == event.data:
             return event
-        return replace(event, identifiers=identifiers, data=data)
+        made = replace(event, identifiers=identifiers, data=data)
+        for kind, count in event.adjusted.items():
+            made = made.noting(kind, count)
+        return made
 
     def _replaced(
-        self, identifiers: Mapping[str, str], done: Mapping[str, str]
+        self, identifiers: Mapping[str, str], done: Set[str]
     ) -> dict[str, str]:
-        """Return *identifiers* hashed, but for those that are *done* already."""
+        """Return *identifiers* hashed, but for values that are *done* already."""
         return {
             name: self._digest(value)
-            if name in self._names and done.get(name) != value
+            if name in self._names and value not in done
             else value
             for name, value in identifiers.items()
         }

@@ -121,21 +121,27 @@ def path(value: object) -> Path:
 def mapping(value: object) -> Mapping[str, Any]:
     """Read a dict, or its JSON."""
     if isinstance(value, str):
-        import json
-
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
+        value = _json_or_none(value)
     try:
         return MappingProxyType(freeze_mapping(value))
     except (TypeError, ValueError):
         raise ValueError('a dict or its JSON, for example {"plan": "pro"}') from None
 
 
+def _json_or_none(text: str) -> Any:
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
 def names(value: object) -> frozenset[str]:
-    """Read names: a list, or text with commas."""
-    if isinstance(value, str):
+    """Read names: a list, its JSON, or text with commas."""
+    if isinstance(value, str) and value.strip().startswith("["):
+        value = _json_or_none(value)
+    elif isinstance(value, str):
         value = [name.strip() for name in value.split(",") if name.strip()]
     if isinstance(value, (list, tuple, set, frozenset)) and all(
         isinstance(name, str) for name in value

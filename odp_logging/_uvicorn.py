@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 
 def follow(handler: object, come_back: Callable[[], object]) -> None:
@@ -20,14 +21,19 @@ def follow(handler: object, come_back: Callable[[], object]) -> None:
         handler: Who handles the signal now; nothing is done if it is not uvicorn.
         come_back: Called on the main thread, when what uvicorn had found is in place.
     """
-    module = sys.modules.get("uvicorn.server")
-    server = getattr(handler, "__self__", None)
-    if module is None or not isinstance(server, module.Server):
+    server: Any = getattr(handler, "__self__", None)
+    if not _is_server(server):
         return
     caught = getattr(server, "_captured_signals", None)
     # None before 0.29: then the process ends by itself, and atexit is enough.
     if type(caught) is list:
         server._captured_signals = _Caught(caught, come_back)
+
+
+def _is_server(server: object) -> bool:
+    # None while another thread is importing it, and no class where a test put a mock.
+    kind = getattr(sys.modules.get("uvicorn.server"), "Server", None)
+    return isinstance(kind, type) and isinstance(server, kind)
 
 
 class _Caught(list[int]):

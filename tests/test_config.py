@@ -174,6 +174,7 @@ def test_a_bad_datafile_in_the_environment_warns():
         ("default_identifiers", '{"vuid": "v"}', {"vuid": "v"}),
         ("default_data", '{"plan": "pro"}', {"plan": "pro"}),
         ("redact", "card, cvc", frozenset({"card", "cvc"})),
+        ("redact", ' ["card", "cvc"]', frozenset({"card", "cvc"})),
         ("before_send", "json.dumps", json.dumps),
         ("on_drop", "json:dumps", json.dumps),
         ("api_host", "http://127.0.0.1:8181/", "http://127.0.0.1:8181"),
@@ -291,6 +292,21 @@ def test_a_bad_value_in_the_environment_warns_and_the_default_holds():
         "ODP_MAX_BATCH_SIZE='lots' cannot be used: expected a whole number, from 1 to"
         " 500; the default is used"
     ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ODP_BEFORE_SEND", "no.such.module"),
+        ("ODP_HASH_IDENTIFIERS", "${NOWHERE}"),
+        ("ODP_HASH_IDENTIFIERS", '["email"'),
+        ("ODP_REDACT", "${NOWHERE}"),
+    ],
+)
+def test_a_slip_in_a_variable_lets_nothing_private_out(variable, value):
+    """Settings that keep something back raise: by their defaults it would be sent."""
+    with pytest.raises(ConfigurationError, match=variable):
+        warned({}, {variable: value})
 
 
 def test_variables_in_values_are_expanded():

@@ -51,10 +51,10 @@ def sigterm() -> Iterator[None]:
 @pytest.fixture
 def unspent() -> Iterator[None]:
     """What a test spends of this process's time for its end is given back."""
-    before = _lifecycle._spent
-    _lifecycle._spent = 0.0
+    before = _lifecycle._spent, _lifecycle._beside
+    _lifecycle._spent = _lifecycle._beside = 0.0
     yield
-    _lifecycle._spent = before
+    _lifecycle._spent, _lifecycle._beside = before
 
 
 def test_lines_share_one_deadline(unspent: None) -> None:
@@ -85,6 +85,27 @@ def test_other_threads_spend_nothing_of_the_end(
     _lifecycle.drain(lines)  # type: ignore[arg-type]
 
     assert 0.15 < time.monotonic() - start < 0.4
+
+
+def test_other_threads_share_one_deadline(
+    unspent: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that log on after the end began wait one timeout, not one an event."""
+    monkeypatch.setattr(_lifecycle, "_ender", threading.get_ident())
+    lines = [Line(0.2)]
+
+    def log_on() -> None:
+        for _ in range(10):
+            _lifecycle.drain(lines)  # type: ignore[arg-type]
+
+    others = [threading.Thread(target=log_on) for _ in range(2)]
+    start = time.monotonic()
+    for other in others:
+        other.start()
+    for other in others:
+        other.join()
+
+    assert 0.15 < time.monotonic() - start < 1.0
 
 
 def test_a_fork_beside_who_configures_logging() -> None:
@@ -129,6 +150,17 @@ def test_a_fork_beside_who_configures_logging() -> None:
     assert status == 0
     assert got == [True]
     assert not ours.locked() and not _lifecycle.owns_module_lock()
+
+
+def test_a_fork_that_waited_in_vain_leaves_the_lock_to_its_owner() -> None:
+    """Of two threads that fork at once, the one with logging's lock gives it back."""
+    _lifecycle._take_module_lock(0.0)
+    other = threading.Thread(target=_lifecycle._give_module_lock_back)
+    other.start()
+    other.join()
+    _lifecycle._give_module_lock_back()
+
+    assert not _lifecycle.owns_module_lock()
 
 
 def test_a_line_that_is_done_is_let_go() -> None:

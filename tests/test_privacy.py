@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import hmac
 import io
@@ -356,6 +357,18 @@ def test_other_identifiers_and_bad_ones_are_as_ever(emulator):
     assert client.stats.rejected == {"no_identifiers": 1, "bad_identifiers": 1}
 
 
+@pytest.mark.parametrize("names", [[], ["email"]])
+def test_what_does_not_fit_is_counted_beside_hashes(emulator, names):
+    """Values left out or cut are in the stats, hashed identifiers or not."""
+    client = make(emulator, hash_identifiers=names)
+    client.send_odp_event("a", {"email": EMAIL, "size": 1.5})
+    event = OdpEvent("b", {"email": EMAIL, "size": 1.5}, data={"text": "x" * 2000})
+    client.send(event)
+
+    assert client.flush(10)
+    assert client.stats.adjusted == {"identifier": 2, "cut": 1}
+
+
 def test_a_salt_makes_it_another_hash_and_stays_secret(emulator, monkeypatch):
     """With hash_salt it is an HMAC; no repr shows the salt, no pickle carries it."""
     client = make(emulator, hash_identifiers=["email"], hash_salt=SALT)
@@ -416,6 +429,23 @@ def test_callbacks_and_before_send_see_hashes_only(emulator):
     assert {"email": DIGEST, "phone": phone} in who(emulator)
     assert {"email": DIGEST} in who(emulator)
     assert client.stats.rejected == {"refused": 1}
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_hash_under_another_name_is_not_hashed_again(emulator, keeps):
+    """before_send may move or copy a hashed identifier to another hashed name."""
+
+    def move(event: OdpEvent) -> OdpEvent:
+        named = dict(event.identifiers)
+        named["fs_user_id"] = named["email"] if keeps else named.pop("email")
+        return dataclasses.replace(event, identifiers=named)
+
+    client = make(emulator, hash_identifiers=["email", "fs_user_id"], before_send=move)
+    client.send_odp_event("a", {"email": EMAIL})
+
+    assert client.flush(10)
+    kept = {"email": DIGEST} if keeps else {}
+    assert who(emulator) == [{**kept, "fs_user_id": DIGEST}]
 
 
 def test_what_is_dropped_unsent_is_private(emulator):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sys
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +47,19 @@ def test_others_are_left_alone() -> None:
 
     assert early._captured_signals is None
     assert type(Other._captured_signals) is list
+
+
+@pytest.mark.parametrize("attributes", [{}, {"Server": object()}])
+def test_a_half_imported_uvicorn_is_nobody(
+    monkeypatch: pytest.MonkeyPatch, attributes: dict[str, Any]
+) -> None:
+    """Another thread may be importing it, or a test have put something in its place."""
+    module = types.ModuleType("uvicorn.server")
+    vars(module).update(attributes)
+    monkeypatch.setitem(sys.modules, "uvicorn.server", module)
+
+    follow(new_server().handle_exit, pytest.fail)
+    follow(_lifecycle._on_sigterm, pytest.fail)
 
 
 @pytest.fixture

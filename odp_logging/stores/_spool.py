@@ -6,6 +6,7 @@ process left which is gone. Every method may be called on any thread.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -81,7 +82,7 @@ class Spool:
     def _reset(self) -> None:
         self._lock = OwnedLock()
         self._looking = OwnedLock()
-        self._forking: list[OwnedLock] = []
+        self._forking: dict[int, list[OwnedLock]] = {}
         self._prepared = False
         self._given_up = False
         self._gone = False
@@ -694,12 +695,14 @@ class Spool:
     def _hold(self, lock: OwnedLock, deadline: float) -> None:
         wait = max(0.0, deadline - time.monotonic())
         if not lock.mine() and lock.acquire(wait):
-            self._forking.append(lock)
+            # By thread: of two that fork at once, each gives back its own.
+            self._forking.setdefault(threading.get_ident(), []).append(lock)
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        while self._forking:
-            self._forking.pop().release()
+        held = self._forking.pop(threading.get_ident(), [])
+        while held:
+            held.pop().release()
 
     def after_fork(self) -> None:
         """Start empty in a forked child, without the parent's files."""

@@ -8,6 +8,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -475,6 +477,28 @@ def test_a_forked_child_has_files_of_its_own(home):
 
     assert status == 0
     assert drained(store) == [1, 3]
+
+
+def test_threads_that_fork_at_once_give_back_their_own_locks(home):
+    """A fork that waited in vain leaves alone what another thread's fork holds."""
+    store = make(home)
+    store.put(event(1))
+
+    def in_vain() -> None:
+        store.before_fork(time.monotonic())
+        store.after_fork_in_parent()
+
+    store.before_fork(time.monotonic() + 10)
+    other = threading.Thread(target=in_vain)
+    other.start()
+    other.join(10)
+    store.after_fork_in_parent()
+    later = threading.Thread(target=store.put, args=(event(2),), daemon=True)
+    later.start()
+    later.join(10)
+
+    assert not later.is_alive()
+    assert drained(store) == [1, 2]
 
 
 def test_locks_that_guard_nothing_are_removed(home):
