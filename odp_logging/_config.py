@@ -214,8 +214,10 @@ def host_of(api_key: Secret) -> str:
     return _HOSTS.get(public[-4:], _HOSTS[""])
 
 
-_PRIVATE = frozenset({"before_send", "hash_identifiers", "hash_salt", "redact"})
-"""What these are to keep back must not go out because of a slip in a variable."""
+_STRICT = frozenset(
+    {"api_host", "before_send", "hash_identifiers", "hash_salt", "redact"}
+)
+"""By a slip in their variable, events would go elsewhere, or more of them than may."""
 
 _PLAIN_NAMES = SETTINGS.keys() - {"api_key", "datafile", "hash_salt"}
 
@@ -256,8 +258,8 @@ def load(
             values[name] = _read(variable, _expanded(variable, text, environ), read)
             sources[name] = variable
         except ConfigurationError as error:
-            if name in _PRIVATE:
-                raise  # by the default, what it is to keep back would go out
+            if name in _STRICT:
+                raise
             warn(f"environment:{variable}", f"{error}; the default is used")
     _add_datafile(values, sources, in_keywords="datafile" in settings, warn=warn)
     _check_region(values, warn)

@@ -148,7 +148,10 @@ def _django() -> Finding:
     try:
         importlib.import_module("django").setup()
     except (Exception, SystemExit) as error:  # whatever the application's code raises
-        return _failed("setting up Django", "python manage.py check", error)
+        command = (
+            "export DJANGO_SETTINGS_MODULE=mysite.settings, python manage.py check"
+        )
+        return _failed("setting up Django", command, error)
     return Finding("ok", "application", "Django is set up")
 
 

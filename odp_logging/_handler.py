@@ -74,12 +74,13 @@ class OdpHandler(logging.Handler):
         **settings: Any,
     ) -> None:
         settings, api_key = sealed(api_key, settings), None
+        # First: logging flushes at exit what was begun here, whatever became of it.
+        self.client = client_of(client, settings)
         super().__init__(level)
         self._owned = client is None
         self._in_vain = False
         self._told = False
         self._settings = settings
-        self.client = client_of(client, settings)
         flush_level = self.client.config.flush_level
         self._flush_level = sys.maxsize if flush_level is None else flush_level
         # Names of loggers known not to be ours; none where each record goes the long

@@ -156,11 +156,11 @@ def _doubles() -> Iterator[Finding]:
             if times > 1 and where not in told:
                 told.add(where)
                 yield Finding(
-                    "problem",
+                    "hint",
                     "double",
                     f"records of {_name(logger)} pass {times} OdpHandlers to the same"
-                    f" destination, on {' and '.join(where)}: each event is sent"
-                    f" {times} times",
+                    f" destination, on {' and '.join(where)}: each event is sent once,"
+                    " with the first one's settings",
                     "keep one of them, best on the logger nearest to the root",
                 )
 

@@ -408,3 +408,9 @@ def test_settings_are_compared_by_value():
 def test_every_setting_has_a_type_and_a_reader():
     """What is annotated in `Config` and what can be set are the same."""
     assert [*SETTINGS] == [n for n in Config.__annotations__ if not n.startswith("_")]
+
+
+def test_a_host_that_cannot_be_used_sends_nowhere_else():
+    """A slip in ODP_API_HOST does not send a test's events to the real ODP."""
+    with pytest.raises(ConfigurationError, match="ODP_API_HOST"):
+        read({}, {"ODP_API_HOST": "127.0.0.1:8181"})

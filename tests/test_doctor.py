@@ -415,8 +415,8 @@ def test_double_handlers():
 
     on(None, api_key="k")
     found = [each for each in of_logging(imported=True) if each.check == "double"]
-    assert [each.kind for each in found] == ["problem"] * 2
-    assert "on other and the root logger: each event is sent 2 times" in found[0].found
+    assert [each.kind for each in found] == ["hint"] * 2
+    assert "on other and the root logger: each event is sent once" in found[0].found
 
 
 def test_two_destinations_are_not_double():

@@ -645,3 +645,12 @@ def test_a_shutdown_in_the_middle_waits_once(emulator, logger):
 
     assert time.monotonic() - started < 1.0
     handler.client._flusher.give_up("end of the test")
+
+
+def test_a_handler_that_was_not_made_is_not_flushed_at_exit():
+    """logging does not hear of a handler whose settings cannot be used."""
+    with pytest.raises(ConfigurationError):
+        OdpHandler(flush_intervall=1)
+
+    held = [reference() for reference in logging._handlerList]  # type: ignore[attr-defined]
+    assert all(hasattr(each, "client") for each in held if type(each) is OdpHandler)
