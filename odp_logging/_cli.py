@@ -22,9 +22,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: 2 for a command line that cannot be read, after one line on stderr;
             0 after ``--help`` and ``--version``.
     """
-    options = _parser().parse_args(argv)
     try:
-        status: int = options.run(options)
+        try:
+            options = _parser().parse_args(argv)
+            status: int = options.run(options)
+        finally:
+            # What waits in a buffer is else written, and complained of, after the end.
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except KeyboardInterrupt:
         return 130  # what a shell reports of a program that Ctrl-C ended
     except BrokenPipeError:  # `odp-logging demo | head -1`
@@ -362,7 +367,7 @@ def _run_send(options: argparse.Namespace) -> int:
             }
         ]
         if options.action == "-":
-            described = _sending.read(sys.stdin.read())
+            described = _sending.read(_given())
         return _sending.send(
             described,
             seconds=options.timeout,
@@ -371,6 +376,15 @@ def _run_send(options: argparse.Namespace) -> int:
         )
     except Failed as failed:
         return _refused(str(failed))
+
+
+def _given() -> str:
+    from ._spools import Failed
+
+    try:
+        return sys.stdin.read() if sys.stdin is not None else ""
+    except UnicodeDecodeError:
+        raise Failed("the input is no text in UTF-8; nothing was sent") from None
 
 
 def _run_tail(_: Any, options: argparse.Namespace) -> int:

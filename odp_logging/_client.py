@@ -18,6 +18,7 @@ from ._diagnostics import Diagnostics
 from ._flusher import Flusher
 from ._identifiers import canonical_identifiers
 from ._ids import Identified
+from ._lock import OwnedLock
 from ._mapping import capture, sized
 from ._plain import DEFAULT_TYPE, name_of
 from ._stats import Stats, Total
@@ -71,6 +72,7 @@ class OdpClient:
         self._enabled = self._config.enabled
         self._crash_proof = self._config.durability == "crash"
         self._pid = os.getpid()
+        self._turning = OwnedLock()
         self._destination = self._config.destination()
         self._account: tuple[Destination | None, str] = (None, "")
         self._api_host = self._config.api_host
@@ -259,10 +261,12 @@ class OdpClient:
         """Find out who takes events in the place of the store: in tests alone."""
         while True:
             seen = _tap.current
+            flusher = self._flusher
             host = self._destination.api_host if self._destination else None
             self._taps = _tap.takers(host)
-            self.intake = SHUT if self._taps else self._intake_of(self._flusher)
-            if seen is _tap.current:  # else another thread has changed it meanwhile
+            self.intake = SHUT if self._taps else self._intake_of(flusher)
+            # Else another thread has changed one of them meanwhile.
+            if seen is _tap.current and flusher is self._flusher:
                 return
 
     def _divert(self, logged: Any, taps: tuple[_tap.Tap, ...]) -> None:
@@ -378,17 +382,18 @@ class OdpClient:
                 " integration"
             )
         # A new key does not move to another host by itself: one that was named stays.
-        self._api_host = found.api_host or self._api_host
-        destination = found.replaced(api_host=self._api_host).destination()
-        assert destination is not None
-        if destination == self._destination:
-            return
-        first, self._destination = self._destination is None, destination
-        if first:
-            connect(self._flusher, self._config, destination)
-            self.ask_taps()
-        else:
-            self._turn_to(destination)
+        with self._own_turning().section():
+            self._api_host = found.api_host or self._api_host
+            destination = found.replaced(api_host=self._api_host).destination()
+            assert destination is not None
+            if destination == self._destination:
+                return
+            first, self._destination = self._destination is None, destination
+            if first:
+                connect(self._flusher, self._config, destination)
+                self.ask_taps()
+            else:
+                self._turn_to(destination)
 
     def hold(self, why: str) -> None:
         """
@@ -399,10 +404,18 @@ class OdpClient:
         Args:
             why: What to say when the first one waits, ``{count}`` for how many may.
         """
-        self._waiting_for = why
-        if self._destination is not None:
-            self._destination = None
-            self._turn_to(None)
+        with self._own_turning().section():
+            self._waiting_for = why
+            if self._destination is not None:
+                self._destination = None
+                self._turn_to(None)
+
+    def _own_turning(self) -> OwnedLock:
+        # Of two threads, the last says where events go: not one of them of the flusher,
+        # and the other of the short way to it.
+        if self._pid != os.getpid():
+            self._after_silent_fork()
+        return self._turning
 
     def _turn_to(self, destination: Destination | None) -> None:
         old, new = self._flusher, self._new_flusher(destination)
@@ -494,6 +507,7 @@ class OdpClient:
     def _after_silent_fork(self) -> None:
         # Also where os.register_at_fork was not called: a fork made in C, as uWSGI's.
         self._pid = os.getpid()
+        self._turning = OwnedLock()  # the parent's may be held by a thread of its
         self._history = (self._history[0], Total())
         for flusher in self._flushers():
             flusher.after_fork_once()

@@ -46,14 +46,16 @@ def run(
     names = list(imports)
     found: list[Finding] = []
     # Where the application is started, modules lie; a console script starts elsewhere.
-    sys.path.insert(0, os.getcwd())
+    here = _here()
+    sys.path.insert(0, here)
     try:
         with redirect_stdout(sys.stderr):
             found += [_imported(name) for name in names]
             found += [_django()] if django else []
         found += examine(imported=bool(names) or django, send=send, seconds=seconds)
     finally:
-        sys.path.remove(os.getcwd())
+        if here in sys.path:  # what was imported may have changed it
+            sys.path.remove(here)
     problems = sum(each.kind == "problem" for each in found)
     if as_json:
         told = [asdict(each) for each in found]
@@ -61,6 +63,13 @@ def run(
     else:
         _print(found)
     return 1 if problems else 0
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # somebody removed it
+        return ""
 
 
 def examine(*, imported: bool, send: bool, seconds: float) -> Iterator[Finding]:

@@ -33,7 +33,13 @@ def of_way(destination: Destination, *, seconds: float) -> Iterator[Finding]:
     url = urlsplit(destination.api_host)
     secure = url.scheme == "https"
     host, port = url.hostname or "", url.port or (443 if secure else 80)
-    way = way_to(destination.api_host, direct=destination.is_loopback)
+    try:
+        way = way_to(destination.api_host, direct=destination.is_loopback)
+    except ValueError:  # not its text, which may hold a password
+        text = "the proxy that the environment names is no address"
+        advice = "mend HTTPS_PROXY, such as http://proxy.example.com:3128, or unset it"
+        yield Finding("problem", "proxy", text, advice)
+        return
     if way.proxy is not None:
         host, port = way.proxy
         text = f"requests go through the proxy {host}:{port} of the environment"

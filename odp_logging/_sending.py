@@ -240,7 +240,7 @@ def pair(text: str) -> tuple[str, Any]:
         return name, value
     try:
         return name, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"what follows {name}:= is no JSON") from None
 
 
@@ -254,7 +254,7 @@ def read(text: str) -> list[dict[str, Any]]:
     try:
         whole = json.loads(text)
         found = whole if isinstance(whole, list) else [whole]
-    except ValueError:
+    except (ValueError, RecursionError):
         found = [_object(line) for line in text.splitlines() if line.strip()]
     for number, each in enumerate(found, 1):
         if not isinstance(each, dict) or "action" not in each or each.keys() - _PARTS:
@@ -270,5 +270,5 @@ def read(text: str) -> list[dict[str, Any]]:
 def _object(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -74,11 +74,25 @@ def instrument(
     watched = Watched(clients)
     provider = meter_provider or metrics.get_meter_provider()
     with _lock:
-        instruments = _made.get(provider)
+        instruments = _made.get(provider) or _made_before(provider)
         if instruments is None:
             instruments = _made[provider] = _Instruments()
             instruments.make(provider.get_meter("odp_logging", VERSION))
         instruments.watch(watched)
+
+
+def _made_before(provider: MeterProvider) -> _Instruments | None:
+    """Return what was made before *provider* was set as the global one, if it is."""
+    if provider is not metrics.get_meter_provider():
+        return None
+    for early in list(_made):
+        # The API's own stands in for the one to come, and hands its instruments on:
+        # a second set of the same names would never be asked.
+        is_the_apis = type(early).__module__.startswith("opentelemetry.metrics")
+        if is_the_apis and not isinstance(early, metrics.NoOpMeterProvider):
+            _made[provider] = _made.pop(early)
+            return _made[provider]
+    return None
 
 
 def uninstrument() -> None:

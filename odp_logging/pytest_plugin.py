@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -56,13 +57,15 @@ class _Run:
             self.catalogue.merge(told["catalogue"])
 
 
-_RUN = pytest.StashKey[_Run]()
+# Not in config.stash, which came with pytest 7: who has an older one never asked for
+# this plugin, and could run no test at all.
+_runs: WeakKeyDictionary[pytest.Config, _Run] = WeakKeyDictionary()
 
 
 def _run_of(config: pytest.Config) -> _Run:
-    if _RUN not in config.stash:
-        config.stash[_RUN] = _Run()
-    return config.stash[_RUN]
+    if config not in _runs:
+        _runs[config] = _Run()
+    return _runs[config]
 
 
 # What pytest calls.
@@ -106,7 +109,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave things as they were before a run within a run."""
-    run = config.stash.get(_RUN, None)
+    run = _runs.get(config)
     if run is None:
         return
     if run.catalogue is not None:
@@ -148,6 +151,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """In a worker of pytest-xdist, hand over what there is to print."""
     run = _run_of(session.config)
     _set_aside(run)
+    run.outside += run.wall.waited()
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output[_OUTPUT] = run.told()

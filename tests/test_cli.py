@@ -300,3 +300,23 @@ def test_heavy_parts_are_not_imported() -> None:
     loaded = set(ended.stdout.split())
 
     assert not loaded & {"odp_logging.emulator", "odp_logging._client", "structlog"}
+
+
+@pytest.mark.parametrize("words", [["doctor"], ["doctor", "--json"], ["--help"]])
+def test_a_reader_that_has_gone_is_nothing_to_complain_of(words):
+    """A closed pipe is met as quietly at the end as before it."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    environ = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    try:
+        done = subprocess.run(
+            [*COMMAND, *words],
+            env={**environ, "ODP_API_HOST": "http://127.0.0.1:9"},
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+    finally:
+        os.close(writer)
+
+    assert (done.returncode, done.stderr) == (1, b"")

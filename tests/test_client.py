@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import enum
 import gc
+import sys
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -354,6 +356,31 @@ def test_held_events_wait_for_the_next_destination(
         assert (len(sent(emulator)), len(sent(new))) == (1, 2)
         assert said(caplog) == ["not now; up to 10000 events are kept"]
         assert client.stats.delivered == client.stats.accepted == 3
+
+
+def test_of_threads_that_change_the_key_one_wins(logger):
+    """Whichever key comes last, a log call's event goes there, the short way too."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with Emulator() as one, Emulator() as other:
+            for turn in range(100):
+                client = make(one)
+                handler = OdpHandler(client=client)
+                logger.addHandler(handler)
+                with ThreadPoolExecutor() as threads:
+                    for number, each in enumerate((other, one, other)):
+                        change = partial(client.configure, api_host=each.url)
+                        threads.submit(change, f"{turn}-{number}")
+                logger.info("x", extra={"odp_action": f"{turn}", **LOGGED})
+                assert client.close(5)
+                logger.removeHandler(handler)
+
+                host = client.destination.api_host
+                last = one if host == one.url else other
+                assert sent(last)[-1]["action"] == f"{turn}"
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_many_changes_of_key_leave_nothing_behind(emulator):

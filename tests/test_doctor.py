@@ -309,6 +309,17 @@ def test_tls_that_is_none(peer: Callable[[Script], Peer]):
     assert "does not speak TLS" in found["TLS"].found
 
 
+@pytest.mark.parametrize("proxy", ["http://u:secret@127.0.0.1:99999", "http://[::1"])
+def test_a_proxy_that_is_no_address(proxy, monkeypatch):
+    """A proxy that cannot be read is named as the problem; its password is not."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    destination = Destination(Secret(KEY), "https://odp.invalid")
+    (found,) = of_way(destination, seconds=5)
+
+    assert (found.kind, found.check) == ("problem", "proxy")
+    assert "secret" not in found.found + found.advice
+
+
 def test_a_proxy_is_looked_at_instead(peer, monkeypatch):
     """Where requests go through a proxy, its address is tried; its password is not."""
     proxy = peer(always(reply()))
@@ -648,6 +659,16 @@ def run(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProces
         timeout=60,
         cwd=folder,
     )
+
+
+def test_an_application_that_goes_elsewhere(emulator, tmp_path):
+    """What is imported may change the directory, or take it from under our feet."""
+    (tmp_path / "elsewhere.py").write_text("import os\nos.chdir('/')\n")
+    environ = {"ODP_API_KEY": KEY, "ODP_API_HOST": emulator.url}
+    done = run(tmp_path, "--import", "elsewhere", **environ)
+
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "ok       application: elsewhere is imported" in done.stdout
 
 
 @pytest.mark.parametrize("member", ["set_up", "LOGGING"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import closing
 from importlib.metadata import entry_points
 from pathlib import Path
 from textwrap import dedent
@@ -12,6 +13,10 @@ from textwrap import dedent
 import pytest
 
 import odp_logging
+from odp_logging._config import Destination
+from odp_logging._secret import Secret
+from odp_logging.stores._directory import create, prepare
+from odp_logging.stores._spoolfile import SpoolFile
 
 from .conftest import KEY
 
@@ -245,8 +250,38 @@ def test_what_waited_before_is_kept(run):
             assert tried == []
     """)
 
-    result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*some waited for https://odp.invalid*"])
+    result.assert_outcomes(passed=1)
+    line = "OdpNetworkBlocked, outside of tests: *some waited for https://odp.invalid*"
+    result.stdout.fnmatch_lines([line])
+
+
+def test_what_lies_in_a_spool_is_no_tests_fault(run, tmp_path, monkeypatch):
+    """What an earlier process left is kept; no test fails for it, even if strict."""
+    home = tmp_path / "spool"
+    prepare(home)
+    with closing(
+        SpoolFile(create(home, Destination(Secret(KEY), REAL).account))
+    ) as file:
+        file.add([odp_logging.OdpEvent("viewed", {"vuid": "v"}).json], 1)
+    monkeypatch.setenv("ODP_SPOOL", str(home))
+    result = run(
+        """
+        import shop
+
+        def test_it():
+            (handler,) = shop.logger.handlers
+            for _ in range(200):
+                handler.client.flush(0.05)
+                if handler.client.stats.last_error:
+                    break
+            assert "OdpNetworkBlocked" in handler.client.stats.last_error
+    """,
+        "-W",
+        "error",
+    )
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["OdpNetworkBlocked, outside of tests: *some waited*"])
 
 
 def test_logged_outside_of_tests(run):
@@ -501,3 +536,11 @@ print(*sorted({*sys.modules} - before))
         "odp_logging._wall",
         "odp_logging.pytest_plugin",
     ]
+
+
+def test_what_pytest_6_lacks_is_not_needed():
+    """The plugin is loaded for whoever has it installed, also by the pytest of 2021."""
+    program = "import pytest; del pytest.StashKey; import odp_logging.pytest_plugin"
+    done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
+
+    assert done.returncode == 0

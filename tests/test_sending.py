@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +209,22 @@ def test_input_that_describes_nothing(send, text, emulator):
     status, out, err = send("-", stdin=f"{good}\n{text}" if text == "5" else text)
 
     assert (status, out, err.count("\n")) == (2, "", 1)
+    assert emulator.events() == []
+
+
+@pytest.mark.parametrize("given", [b"\xff\xfe{\x00", b"[" * 100_000, None])
+def test_input_that_is_no_text(given, emulator):
+    """Bytes, nesting without end and a closed stdin are refused in one line."""
+    closed = {"preexec_fn": partial(os.close, 0)} if given is None else {}
+    done = subprocess.run(
+        [sys.executable, "-m", "odp_logging", "send", "-"],
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+        **({"input": given} if given else closed),
+        capture_output=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
     assert emulator.events() == []
 
 

@@ -542,4 +542,14 @@ def test_the_global_provider_is_the_default(emulator, reader, provider):
     instrument()
     set_meter_provider(provider)
 
-    assert ("odp_logging.events.accepted", frozenset()) in collected(reader)
+    key = ("odp_logging.events.accepted", frozenset())
+    assert key in collected(reader)
+    # Now that it is there, by its own name: it is the same one, with the same figures.
+    with make(emulator) as client:
+        instrument(clients={"a": client})
+        named = frozenset({("odp_logging.client", "a")})
+        assert (key[0], named) in collected(reader)
+    uninstrument()
+    assert collected(reader) == {}
+    instrument()
+    assert key in collected(reader)

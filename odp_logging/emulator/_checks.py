@@ -12,6 +12,8 @@ MAX_EVENTS = 500
 
 UNPARSABLE = "Unable to parse request body."
 
+_MAX_DEPTH = 500
+
 
 class Refusal(Exception):
     """ODP would refuse the request, with *status* and one of the details."""
@@ -58,9 +60,29 @@ def parse_json(body: bytes) -> Any:
     """The value of a strict UTF-8 JSON text; raises ValueError for anything else."""
     try:
         # Not json.loads: it would take UTF-16 and UTF-32 from bytes.
-        return _DECODER.decode(body.decode("utf-8"))
+        value = _DECODER.decode(body.decode("utf-8"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if body.count(b"[") + body.count(b"{") > _MAX_DEPTH and _is_deep(value):
+        raise ValueError("nested too deeply")
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    # What can just be read cannot be written any more by who has called a little
+    # deeper: one such event would end each page's stream, now and at every return.
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        inner: list[Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                inner += each.values()
+            elif isinstance(each, list):
+                inner += each
+        if not inner:
+            return False
+        level = inner
+    return True
 
 
 def invalid_reason(event: Any) -> str | None:

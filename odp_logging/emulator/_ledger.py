@@ -79,7 +79,7 @@ class Ledger:
             self._requests += 1
             self._total += 1
             self._statuses[status] += 1
-            self._log.append({"n": self._requests, **line})
+            self._enter_request({"n": self._requests, **line})
             for event, digest in taken:
                 self._accept(event, digest, share)
             for event, reason in refused:
@@ -99,6 +99,7 @@ class Ledger:
                 "statuses": {str(k): n for k, n in sorted(self._statuses.items())},
                 "dropped_connections": self._statuses[0],
                 "last": self._last,
+                "clearings": self._clearings,
             }
 
     def entries(self, since: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
@@ -166,7 +167,9 @@ class Ledger:
         self._ring: dict[int, tuple[dict[str, Any], int]] = {}
         self._ring_bytes = 0
         self._seen: set[bytes] = set()
-        self._log: deque[dict[str, Any]] = deque(maxlen=KEPT_REQUESTS)
+        self._log: deque[dict[str, Any]] = deque()
+        self._log_sizes: deque[int] = deque()
+        self._log_bytes = 0
         self._statuses: Counter[int] = Counter()
         self._unique = self._duplicates = self._rejected = self._total = 0
 
@@ -201,6 +204,17 @@ class Ledger:
         ):
             self._ring_bytes -= self._ring.pop(self._first)[1]
             self._first += 1
+
+    def _enter_request(self, line: dict[str, Any]) -> None:
+        size = _weight(line)
+        self._log.append(line)
+        self._log_sizes.append(size)
+        self._log_bytes += size
+        while len(self._log) > KEPT_REQUESTS or (
+            self._log_bytes > self._max_bytes and len(self._log) > 1
+        ):
+            self._log.popleft()
+            self._log_bytes -= self._log_sizes.popleft()
 
     def _requests_after(self, since: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -251,6 +265,12 @@ def _request_line(
         "headers": masked_headers(request.headers),
         "ids": [text for text in ids if text is not None],
     }
+
+
+def _weight(line: Mapping[str, Any]) -> int:
+    # What a client may have made large: ids of any length, and names of headers.
+    headers = line["headers"].items()
+    return sum(map(len, line["ids"])) + sum(len(k) + len(v) for k, v in headers)
 
 
 def _digest(text: str | None) -> bytes | None:

@@ -74,7 +74,7 @@ class Stream:
         clearings = self._odp.ledger.clearings
         if clearings != self._clearings:
             self._clearings = clearings
-            self._send("clear", {})
+            self._send("clear", {"clearings": clearings})
         entries, requests = self._odp.ledger.news(
             self._since, self._since_request, _ROUND
         )

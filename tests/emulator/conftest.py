@@ -40,6 +40,7 @@ def page(browser: Any, odp: Emulator) -> Iterator[Page]:
     """The page of this test's emulator."""
     yield Page(browser, odp.url)
     browser.get("about:blank")
+    browser.get_log("browser")  # what this test provoked is nothing to the next
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -135,6 +136,20 @@ def test_the_latest_thousand_requests_are_kept() -> None:
 
     assert [requests[0]["n"], requests[-1]["n"], len(requests)] == [2, 1_001, 1_000]
     assert ledger.stats()["statuses"] == {"503": 1_001}
+
+
+def test_the_requests_are_bounded_by_bytes_too() -> None:
+    """Long ids and long names of headers cannot fill the memory by way of requests."""
+    ledger = Ledger(max_bytes=1_000)
+    for n in range(10):
+        event = an_event(data={"idempotence_id": f"{n}" * 400})
+        ledger.record(_request(), status=202, events=[event], kept=[event])
+    assert [line["n"] for line in ledger.requests()] == [9, 10]
+
+    request = replace(_request(), headers={"x" * 3_000: ""})
+    ledger.record(request, status=503, events=[])
+
+    assert [line["n"] for line in ledger.requests()] == [11]
 
 
 def test_what_is_handed_out_changes_nothing(odp: Emulator) -> None:

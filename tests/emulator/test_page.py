@@ -312,6 +312,43 @@ def test_the_inspector_is_deactivated(page: Page, odp: Emulator) -> None:
     page.until(lambda: page.text("link") == "live")
 
 
+def test_clear_while_the_page_does_not_listen(page: Page, odp: Emulator) -> None:
+    """What was cleared is gone from a page whose inspector was off at that moment."""
+    send(odp, some_events(0, 3))
+    page.await_rows(3)
+    page.click("#inspector")
+    page.click("#clear")
+    page.until(page.one("#empty").is_displayed)
+    page.until(lambda: page.run("return source === null"))
+    send(odp, some_events(3, 5))
+    assert page.rows() == []
+    page.click("#inspector")
+    page.await_rows(2)
+
+    page.click("#inspector")
+    odp.clear()  # by somebody else
+    page.click("#inspector")
+    page.until(page.one("#empty").is_displayed)
+
+
+def test_a_tab_that_goes_behind_still_draws(page: Page, odp: Emulator) -> None:
+    """Nothing piles up for a frame that a tab asked for just before it was hidden."""
+    page.browser.minimize_window()
+    try:
+        page.until(lambda: page.run("return document.hidden"))
+        page.run(
+            "Object.defineProperty(document, 'hidden', {value: false, configurable: 1})"
+            ";drawSoon(); delete document.hidden;"
+            "document.dispatchEvent(new Event('visibilitychange'))"
+        )
+        send(odp, some_events(0, 3))
+
+        page.until(lambda: page.run("return store.items.length + pending.length") == 3)
+        page.until(lambda: page.run("return pending.length") == 0)
+    finally:
+        page.browser.set_window_size(1280, 900)
+
+
 def test_clear_empties_page_and_ledger(page: Page, odp: Emulator) -> None:
     """Clear forgets all events, here and in the emulator."""
     send(odp, some_events(0, 3))

@@ -192,9 +192,24 @@ def test_an_emptied_ledger_is_told(odp: Emulator, stream: OpenStream) -> None:
 
     odp.clear()
 
-    assert page.next("clear").value == {}
+    assert page.next("clear").value == {"clearings": 1}
     send(odp, [an_event()])
     assert page.next("entry").value["n"] == 2
+
+
+def test_no_event_is_too_deep_to_be_told(odp: Emulator, stream: OpenStream) -> None:
+    """An event that is taken is shown, however deep; the page goes on to the next."""
+    page = stream()
+    for depth in (400, *range(940, 1000), 20_000):
+        nested = b"[" * depth + b"]" * depth
+        body = b'{"type":"a","action":"b","identifiers":{"x":"y"},"data":{"x":%b}}'
+        send(odp, body % nested)
+    send(odp, [an_event(1)])
+
+    told = [page.next("entry").value for _ in range(odp.stats()["last"])]
+    assert len(told) >= 2
+    assert told[-1]["event"] == an_event(1)
+    assert call(odp, "GET", "/_emulator/events").status == 200
 
 
 def test_a_flood_is_told_completely(odp: Emulator, stream: OpenStream) -> None:

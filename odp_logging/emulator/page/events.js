@@ -115,6 +115,11 @@ function drawEvents() {
   afterItems();
 }
 
+// Not for an animation frame of a tab that has gone behind since: what comes would pile up.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden && drawing) setTimeout(() => { if (drawing) drawEvents(); }, 250);
+});
+
 function drawSoon() {
   if (drawing) return;
   drawing = true;

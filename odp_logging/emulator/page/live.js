@@ -6,6 +6,7 @@ const SUMMARY_INTERVAL = 3000;
 
 let source = null;
 let stats = null;
+let clearings = null;           // of the ledger, as far as this page has followed
 let newest = 0;                 // the serials that came last
 let newestRequest = 0;
 let paused = false;
@@ -82,6 +83,9 @@ function afterItems() {
 
 function countStats(next) {
   const restarted = stats !== null && stats.started !== next.started;
+  // Not told to a page that was not connected at that moment.
+  const missed = clearings !== null && clearings !== next.clearings;
+  clearings = next.clearings;
   const faultsChanged = stats === null || restarted || stats.faults_active !== next.faults_active
     || stats.faults_fired !== next.faults_fired;
   stats = next;
@@ -93,7 +97,7 @@ function countStats(next) {
   summarise();
   sayExamples();
   if (faultsChanged) listFaults();
-  if (restarted) refresh();
+  if (restarted || missed) refresh();
 }
 
 // For who listens: now and then, not at each event.
@@ -134,7 +138,8 @@ async function connect() {
   try {
     const now = await (await fetch("/_emulator/stats")).json();
     since = Math.max(newest, now.last - store.limit);
-    if (!active) stopAt = now.last;
+    // Of an emptied ledger nothing will come.
+    if (!active) stopAt = now.received + now.rejected > 0 ? now.last : 0;
   } catch {
     since = newest;             // not there: the stream tries again by itself
   }
@@ -152,7 +157,10 @@ function listen(since) {
   made.onerror = () => lost(made);
   on("entry", takeEntry);
   on("request", takeRequest);
-  on("clear", emptyPage);
+  on("clear", (data) => {
+    clearings = JSON.parse(data).clearings;
+    emptyPage();
+  });
   on("stats", (data) => {
     countStats(JSON.parse(data));
     if (!active && newest >= stopAt) closeStream();

@@ -109,6 +109,11 @@ function download() {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
+async function clearAll() {
+  await fetch("/_emulator/events", {method: "DELETE"});
+  if (!source) refresh();       // the stream would say so
+}
+
 const TEST_EVENT = {type: "fullstack", action: "purchased", identifiers: {fs_user_id: "user123"}};
 
 function sayExamples() {
@@ -139,7 +144,7 @@ function wire() {
   $("refresh").addEventListener("click", reload);
   $("inspector").addEventListener("click", () => setActive(!active));
   $("download").addEventListener("click", download);
-  $("clear").addEventListener("click", () => fetch("/_emulator/events", {method: "DELETE"}));
+  $("clear").addEventListener("click", clearAll);
   $("help").addEventListener("click", () => $("keys").showModal());
   $("keys-close").addEventListener("click", () => $("keys").close());
   $("test-event").addEventListener("click", sendTestEvent);
