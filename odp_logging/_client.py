@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _lifecycle
 from ._assembly import connect, intake_of, new_flusher
-from ._config import Config, Destination, load, sealed
+from ._config import Config, Destination, load, sealed, without_secrets
 from ._context import Bound, bound
 from ._diagnostics import Diagnostics
 from ._flusher import Flusher
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ._event import OdpEvent
     from .stores._intake import Intake
+    from .stores._url import QueueUrl
 
 _REMEMBERED = 16
 """Earlier destinations whose flushers are kept."""
@@ -62,7 +63,7 @@ class OdpClient:
         self._enabled = self._config.enabled
         self._crash_proof = self._config.durability == "crash"
         self._pid = os.getpid()
-        self._destination = self._config.destination()
+        self._destination: QueueUrl | Destination | None = self._config.target()
         self._api_host = self._config.api_host
         self._flusher = self._new_flusher(self._destination)
         self.intake = self._intake_of(self._flusher)
@@ -340,11 +341,17 @@ class OdpClient:
         Raises:
             ConfigurationError: A value cannot be used, or there is no key in them.
         """
+        if self._config.queue_url is not None:
+            api_key = datafile = None
+            raise ConfigurationError(
+                "this client hands its events to queue_url; give key and host to the"
+                " relays"
+            )
         given = {"api_host": api_host, "datafile": datafile}
         changed, api_key, datafile = sealed(api_key, given), None, None
         del given
         found = load(changed, warn=self._diagnostics.warn, ask_environment=False)
-        if found.api_key is None and self._destination is not None:
+        if found.api_key is None and isinstance(self._destination, Destination):
             found = found.replaced(api_key=self._destination.api_key)
         if found.api_key is None:
             raise ConfigurationError(
@@ -399,7 +406,7 @@ class OdpClient:
         # Shown half made in a traceback with local variables, it must not raise.
         if not hasattr(self, "_flusher"):
             return "<OdpClient>"
-        where = self._destination.api_host if self._destination else "no destination"
+        where = self._destination.place if self._destination else "no destination"
         return f"<OdpClient {where} {self._state()}>"
 
     def __reduce__(self) -> Any:
@@ -418,7 +425,7 @@ class OdpClient:
             found += [flusher, flusher.beyond] if flusher.beyond else [flusher]
         return found
 
-    def _new_flusher(self, destination: Destination | None) -> Flusher:
+    def _new_flusher(self, destination: QueueUrl | Destination | None) -> Flusher:
         flusher = new_flusher(self._config, destination, self._diagnostics)
         # Not an exit hook: _lifecycle drains what this lets go.
         # Weakly held: the flusher's callbacks may hold whoever holds this client.
@@ -514,15 +521,6 @@ def client_of(client: OdpClient | None, settings: Mapping[str, Any]) -> OdpClien
             " settings to the client"
         )
     return client
-
-
-def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *settings* without those that hold a key."""
-    return {
-        name: value
-        for name, value in settings.items()
-        if name not in ("api_key", "datafile")
-    }
 
 
 def _rebuilt(kind: type[OdpClient], settings: dict[str, Any]) -> OdpClient:

@@ -9,13 +9,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from . import _readers as readers
-from ._secret import Secret
+from ._secret import Hidden, Secret
 from .exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ._event import OdpEvent
+    from .stores._url import QueueUrl
 
 MAX_BATCH = 500
 """Events ODP takes in one request (ODP developer docs, "Batch requests")."""
@@ -53,6 +54,8 @@ def _wrapped(name: str, value: object) -> object:
         plain = str(value).startswith("http")
     if plain or value is None or isinstance(value, Secret):
         return value
+    if name == "queue_url":
+        return Hidden(value)
     return Secret(readers.plain_copy(value))
 
 
@@ -69,6 +72,11 @@ class Destination(NamedTuple):
 
         both = f"{self.api_host}\0{self.api_key.reveal()}"
         return hashlib.sha256(both.encode()).hexdigest()[:10]
+
+    @property
+    def place(self) -> str:
+        """The address for people."""
+        return self.api_host
 
     @property
     def is_loopback(self) -> bool:
@@ -141,6 +149,7 @@ class Config:
         "exit", readers.one_of("exit", "crash")
     )
     spool_max_bytes: int = _setting(256 * 1024 * 1024, readers.whole(1))
+    queue_url: QueueUrl | None = _setting(None, readers.queue)
     background: bool = _setting(True, readers.yes_or_no)
     enabled: bool = _setting(True, readers.yes_or_no)
 
@@ -164,6 +173,10 @@ class Config:
         if self.api_key is None:
             return None
         return Destination(self.api_key, self.api_host or host_of(self.api_key))
+
+    def target(self) -> QueueUrl | Destination | None:
+        """Return the queue, where there is one: its relays know the destination."""
+        return self.queue_url or self.destination()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Config) and self._values() == other._values()
@@ -195,7 +208,13 @@ def host_of(api_key: Secret) -> str:
     return _HOSTS.get(public[-4:], _HOSTS[""])
 
 
-_PLAIN_NAMES = SETTINGS.keys() - {"api_key", "datafile"}
+_SECRET_NAMES = {"api_key", "datafile", "queue_url"}
+_PLAIN_NAMES = SETTINGS.keys() - _SECRET_NAMES
+
+
+def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *settings* without those that hold a key or a password."""
+    return {name: settings[name] for name in settings if name not in _SECRET_NAMES}
 
 
 def load(
@@ -248,12 +267,15 @@ def _read(name: str, value: object, read: Callable[[object], Any]) -> Any:
     try:
         return read(value)
     except ValueError as error:
-        shown = "" if read in (readers.key, readers.datafile) else f"={_short(value)}"
+        shown = "" if read in _HIDING else f"={_short(value)}"
         if read is readers.host and not str(value).startswith("http"):
             shown = ""  # a key in the wrong place
         raise ConfigurationError(
             f"{name}{shown} cannot be used: expected {error}"
         ) from None
+
+
+_HIDING = (readers.key, readers.datafile, readers.queue)
 
 
 def _short(value: object) -> str:
@@ -291,7 +313,7 @@ def _expanded(name: str, value: Any, environ: Mapping[str, str]) -> Any:
             f" leave {name} out"
         )
     if isinstance(value, Secret):
-        return Secret(_filled(value.reveal(), environ))
+        return type(value)(_filled(value.reveal(), environ))
     return _filled(value, environ)
 
 
