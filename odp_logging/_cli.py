@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
             "replay", help="send what earlier processes left in a spool"
         )
     )
+    _add_relay(
+        commands.add_parser("relay", help="deliver what applications left in a queue")
+    )
     return parser
 
 
@@ -182,6 +185,86 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_relay(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Takes events from a queue and delivers them, with ODP_API_KEY and"
+        " ODP_API_HOST, until SIGTERM or Ctrl-C. Exit status 0 if all that was under"
+        " way is settled, 1 if a request outlasted --grace, 3 if ODP refuses the key."
+    )
+    _add_from(parser)
+    parser.add_argument(
+        "--workers",
+        type=_whole(1, 256),
+        default=1,
+        metavar="N",
+        help="requests under way at the same time (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--grace",
+        type=_seconds,
+        default=25.0,
+        metavar="SECONDS",
+        help="how long an end may take (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--lease",
+        type=_whole(6, 3600),
+        default=30,
+        metavar="SECONDS",
+        help="how long a worker without a sign of life keeps events; more than a"
+        " request takes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-deliveries",
+        type=_whole(1, 1000),
+        default=10,
+        metavar="N",
+        help="workers that may have an event before it is buried (default:"
+        " %(default)s)",
+    )
+    parser.set_defaults(
+        run=_on_queue(
+            lambda q, o: q.relay(
+                o.queue,
+                workers=o.workers,
+                grace=o.grace,
+                metrics=None,
+                lease=o.lease,
+                max_deliveries=o.max_deliveries,
+            )
+        )
+    )
+
+
+def _add_from(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--from",
+        dest="queue",
+        type=_text,
+        metavar="URL",
+        help="the queue, as applications have it in queue_url (default: that of"
+        " ODP_QUEUE_URL, where other users of the machine do not see its password)",
+    )
+
+
+def _on_queue(
+    run: Callable[[Any, argparse.Namespace], int],
+) -> Callable[[argparse.Namespace], int]:
+    """Return a command that *run* carries out on the queue that the options name."""
+
+    def command(options: argparse.Namespace) -> int:
+        from . import _queues, _spools
+
+        try:
+            options.queue = _queues.queue_of(options.queue)
+            return run(_queues, options)
+        except _spools.Failed as failed:
+            print(f"odp-logging: {failed}", file=sys.stderr)
+            return 2
+
+    return command
+
+
 def _subcommands(
     parser: argparse.ArgumentParser, names: dict[str, str]
 ) -> list[argparse.ArgumentParser]:
@@ -244,6 +327,18 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+        if not 0 <= seconds <= 86_400:
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds, such as 25"
+        ) from None
+    return seconds
 
 
 def _text(text: str) -> str:

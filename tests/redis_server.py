@@ -72,6 +72,11 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
+    def is_down(self) -> bool:
+        """Whether it was killed, or never started."""
+        return self._process is None
+
+    @property
     def client(self) -> Any:
         """A client of its own, for looking behind the scenes."""
         return redis.Redis(
@@ -151,9 +156,7 @@ def cluster(home: Path, replicas: int = 0) -> Iterator[list[RedisServer]]:
             server.start()
         for n, server in enumerate(servers[:3]):
             first, last = n * 16384 // 3, (n + 1) * 16384 // 3 - 1
-            server.ask("CLUSTER ADDSLOTSRANGE", first, last) if False else server.ask(
-                "CLUSTER", "ADDSLOTS", *range(first, last + 1)
-            )
+            server.ask("CLUSTER", "ADDSLOTS", *range(first, last + 1))
             server.ask("CLUSTER", "SET-CONFIG-EPOCH", n + 1)
         for server in servers[1:]:
             server.ask("CLUSTER", "MEET", "127.0.0.1", servers[0].port)

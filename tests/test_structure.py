@@ -16,7 +16,7 @@ ROOMS = {
     "requests": {"transports/_http.py", "transports/_session.py"},
     "urllib3": {"transports/_http.py", "transports/_session.py", "transports/_wire.py"},
     "atexit": {"_lifecycle.py"},
-    "signal": {"_lifecycle.py", "_demo.py", "emulator/_program.py"},
+    "signal": {"_lifecycle.py", "_relay.py", "_demo.py", "emulator/_program.py"},
     "multiprocessing": {"_lifecycle.py"},
     "argparse": {"_cli.py", "emulator/_program.py", "emulator/__main__.py"},
     "random": {
@@ -31,6 +31,7 @@ ROOMS = {
     "ctypes": {"stores/_spoolfile.py"},
     "fcntl": {"stores/_directory.py"},
     "queue": {"transports/_session.py"},  # its exceptions, for urllib3
+    "redis": {"stores/_servers.py"},
     "concurrent": set(),
     "pickle": set(),
 }

@@ -11,7 +11,7 @@ from typing import Any
 from ._shared import QueueError
 from ._url import QueueUrl
 
-EXTRA = "the module redis is missing: pip install 'odp-logging[redis]'"
+_MISSING = "the module redis is missing; pip install 'odp-logging[redis]'"
 
 _CONNECT = 2.0
 _ANSWER = 5.0
@@ -136,8 +136,6 @@ class Servers:
 
     def said(self, error: Exception) -> str:
         """Return one line on *error*, without what it quotes."""
-        if isinstance(error, ImportError):
-            return EXTRA
         name, text = type(error).__name__, str(error)
         place = f"the queue {self._url.place}"
         if name in ("MovedError", "AskError") or text.startswith(("MOVED", "ASK ")):
@@ -152,12 +150,19 @@ class Servers:
 
 
 def load() -> None:
-    """Import `redis`, which takes longer than a log call may."""
+    """
+    Import `redis`.
+
+    Raises:
+        ImportError: It is not installed.
+    """
     try:
+        import redis.backoff
         import redis.client
-        import redis.cluster  # noqa: F401
-    except ImportError:  # the first command will say so
-        pass
+        import redis.cluster
+        import redis.retry  # noqa: F401
+    except ImportError:
+        raise ImportError(_MISSING) from None
 
 
 class _Credentials:

@@ -177,9 +177,6 @@ class Shared(ABC):
         """Return for how many seconds nothing is to be sent."""
         return 0.0
 
-    def prepare(self) -> None:
-        """Import what the engine needs."""
-
     # Filling it.
 
     def hand_over(
@@ -223,7 +220,7 @@ class Shared(ABC):
         self._current = None
         try:
             self._pay()
-            self.renew()
+            self._renew()
             held_up = self.paused()
             if held_up <= 0:
                 self._lease()
@@ -336,8 +333,14 @@ class Shared(ABC):
                 self.finish(done, dead)
             self._owed.pop(0)
 
-    def renew(self) -> None:
-        """Keep what is held: a long retry must not look like a dead worker."""
+    def keep(self) -> None:
+        """Go on holding what is held: a long retry must not look like a dead worker."""
+        try:
+            self._renew()
+        except QueueError as error:
+            self._warn("queue", f"{error}; others may take over what is held")
+
+    def _renew(self) -> None:
         if not self._held:
             return
         ours = {each[1:3] for each in self.extend([held.leased for held in self._held])}

@@ -147,7 +147,11 @@ def _options(given: dict[str, str]) -> dict[str, Any] | str:
 
 def engine_of(url: QueueUrl) -> Callable[..., Shared]:
     """
-    Return what makes the store for *url*.
+    Return what makes the store for *url*: `Stream`, of the module with its scheme.
+
+    All that it takes is imported here: at the end of a process, when the last events
+    leave, a thread cannot do it any more (`redis` loads `concurrent.futures`, which
+    then raises).
 
     Raises:
         ImportError: It needs something that is not installed.
@@ -155,6 +159,6 @@ def engine_of(url: QueueUrl) -> Callable[..., Shared]:
     from importlib import import_module
 
     module: Any = import_module(f"{__package__}.{url.engine}")
-    module.check()
+    module.load()
     make: Callable[..., Shared] = module.Stream
     return make

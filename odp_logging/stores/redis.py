@@ -16,7 +16,8 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
-from ._servers import EXTRA, Servers, load
+from ._servers import Servers
+from ._servers import load as load
 from ._shared import Depth, Leased, Parcel, QueueError, Refusal, Shared, by_shard
 from ._shared import shard_of as shard_of
 from ._url import QueueUrl
@@ -48,19 +49,6 @@ class Consumer(NamedTuple):
     name: str
     pending: int
     idle: float
-
-
-def check() -> None:
-    """
-    Make sure that the engine is installed, without importing it.
-
-    Raises:
-        ImportError: It is not.
-    """
-    from importlib.util import find_spec
-
-    if find_spec("redis") is None:
-        raise ImportError(EXTRA)
 
 
 class Stream(Shared):
@@ -426,10 +414,6 @@ class Stream(Shared):
                 pipe.execute()
 
     # The connection.
-
-    def prepare(self) -> None:
-        """Import `redis`, which takes longer than a log call may."""
-        load()
 
     def disconnect(self, *, forked: bool = False) -> None:
         """Let go of connections; a fork's are the parent's, and only forgotten."""

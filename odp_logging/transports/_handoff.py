@@ -19,9 +19,6 @@ class Queue(Protocol):
     ) -> Mapping[int, Refusal]:
         """Put *events* there; return by position which are not, or raise QueueError."""
 
-    def prepare(self) -> None:
-        """Import what it needs."""
-
     def close(self) -> None:
         """Let go of connections."""
 
@@ -58,8 +55,7 @@ class Handoff:
         )
 
     def prepare(self) -> None:
-        """Load what the first `send` will need."""
-        self._queue.prepare()
+        """Do nothing: what it takes is there since the client was made."""
 
     def close(self) -> None:
         """Let go of connections."""

@@ -149,7 +149,7 @@ class LocalContract(StoreContract):
 
 
 class SharedContract(StoreContract):
-    """Tests that hold for every store beyond the process: `make` returns another way in."""
+    """Tests that hold for every store beyond the process; `make` is another way in."""
 
     def test_what_one_put_another_takes(self):
         """An event crosses from process to process byte for byte."""

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from odp_logging import OdpEvent
-from odp_logging._delivery import Cause, Delivery
 from odp_logging._secret import Hidden
-from odp_logging.stores._shared import QueueError
 from odp_logging.stores._url import QueueUrl, read_url
 from odp_logging.stores.redis import Stream
 
 from ..redis_server import RedisServer, needs_redis
-from .contract import SharedContract, event, numbers
+from .contract import SharedContract, event
 
 pytestmark = needs_redis
 
