@@ -77,11 +77,10 @@ class RedisServer:
         return self._process is None
 
     @property
-    def client(self) -> Any:
-        """A client of its own, for looking behind the scenes."""
-        return redis.Redis(
-            "127.0.0.1", self.port, protocol=2, single_connection_client=True
-        )
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
 
     def start(self) -> RedisServer:
         """Start it, with what its file holds, and wait until it answers."""
@@ -107,7 +106,7 @@ class RedisServer:
         if self._process.poll() is not None:
             raise AssertionError((self.home / "log").read_text()[-2000:])
         try:
-            with self._asked() as client:
+            with self.asked() as client:
                 return bool(client.ping())
         except redis.AuthenticationError:
             return True
@@ -115,8 +114,10 @@ class RedisServer:
             return False
 
     @contextmanager
-    def _asked(self) -> Iterator[Any]:
-        client = self.client
+    def asked(self) -> Iterator[Any]:
+        client = redis.Redis(
+            "127.0.0.1", self.port, protocol=2, single_connection_client=True
+        )
         try:
             yield client
         finally:
@@ -124,7 +125,7 @@ class RedisServer:
 
     def ask(self, *command: Any) -> Any:
         """Return the answer to one command."""
-        with self._asked() as client:
+        with self.asked() as client:
             return client.execute_command(*command)
 
     def kill(self) -> None:

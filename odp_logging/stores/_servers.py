@@ -142,7 +142,7 @@ class Servers:
             if self.is_cluster:
                 return f"{place} moved a shard to another server"
             return f"{place} is part of a cluster; write redis+cluster://"
-        if "OOM" in text[:40]:
+        if name == "OutOfMemoryError" or "OOM" in text[:40]:
             return f"{place} has no memory left; raise its maxmemory"
         if "WRONGPASS" in text or "NOAUTH" in text or name.startswith("Authentication"):
             return f"{place} refuses the user or password of its URL"

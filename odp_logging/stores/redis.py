@@ -252,45 +252,48 @@ class Stream(Shared):
         now = self._clock()
         if now < self._extend_at:
             return leased
-        kept: list[Leased] = []
         with self._asking():
-            for shard, mine in by_shard(leased).items():
-                # Not blindly: who was suspended for a while must not take it back.
-                ours = {each["message_id"] for each in self._pending(shard)}
-                still = [each for each in mine if each.number in ours]
-                kept += still
-                if still:
-                    self._at(shard).xclaim(
-                        self.key(shard),
-                        GROUP,
-                        self.consumer,
-                        0,
-                        [each.number for each in still],
-                        justid=True,
-                    )
+            kept = self._grouped(partial(self._extend, leased))
         self._extend_at = now + self.lease_seconds / 4
+        return kept
+
+    def _extend(self, leased: Sequence[Leased]) -> list[Leased]:
+        kept: list[Leased] = []
+        for shard, mine in by_shard(leased).items():
+            # Not blindly: who was suspended for a while must not take it back.
+            ours = {each["message_id"] for each in self._pending(shard)}
+            still = [each for each in mine if each.number in ours]
+            kept += still
+            if still:
+                numbers = [each.number for each in still]
+                self._at(shard).xclaim(
+                    self.key(shard), GROUP, self.consumer, 0, numbers, justid=True
+                )
         return kept
 
     def give_back(self, leased: Sequence[Leased]) -> None:
         """Make *leased* look long abandoned, and take our delivery off its count."""
-        if not leased:
-            return
-        with self._asking():
-            for shard, mine in by_shard(leased).items():
-                pipe = self._at(shard).pipeline(transaction=False)
-                for each in mine:
-                    pipe.xclaim(
-                        self.key(shard),
-                        GROUP,
-                        self.consumer,
-                        0,
-                        [each.number],
-                        idle=int(self.lease_seconds * 1000) + 1,
-                        retrycount=max(0, each.deliveries - 1),
-                        justid=True,
-                    )
-                pipe.execute()
-        self._claim_at = 0.0
+        if leased:
+            with self._asking():
+                self._grouped(partial(self._give_back, leased))
+            self._claim_at = 0.0
+
+    def _give_back(self, leased: Sequence[Leased]) -> None:
+        for shard, mine in by_shard(leased).items():
+            ours = {each["message_id"] for each in self._pending(shard)}
+            pipe = self._at(shard).pipeline(transaction=False)
+            for each in [each for each in mine if each.number in ours]:
+                pipe.xclaim(
+                    self.key(shard),
+                    GROUP,
+                    self.consumer,
+                    0,
+                    [each.number],
+                    idle=int(self.lease_seconds * 1000) + 1,
+                    retrycount=max(0, each.deliveries - 1),
+                    justid=True,
+                )
+            pipe.execute()
 
     def finish(
         self, done: Sequence[Leased], dead: Sequence[tuple[Leased, str]]
