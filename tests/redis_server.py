@@ -172,8 +172,12 @@ def cluster(home: Path, replicas: int = 0) -> Iterator[list[RedisServer]]:
 
 
 def _knows(count: int) -> Any:
-    return lambda server: len(server.ask("CLUSTER", "NODES")) >= count
+    def known(server: RedisServer) -> bool:
+        flags = [each["flags"] for each in server.ask("CLUSTER NODES").values()]
+        return len(flags) == count and not any("handshake" in each for each in flags)
+
+    return known
 
 
 def _is_whole(server: RedisServer) -> bool:
-    return bool(server.ask("CLUSTER", "INFO")["cluster_state"] == "ok")
+    return bool(server.ask("CLUSTER INFO")["cluster_state"] == "ok")
