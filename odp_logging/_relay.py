@@ -22,8 +22,10 @@ from .stores._url import engine_of
 if TYPE_CHECKING:
     from ._config import Config, Destination
     from ._delivery import Delivery
-    from .stores._shared import Shared
+    from .stores._base import Batch
+    from .stores._shared import Depth, Shared
     from .stores._url import QueueUrl
+    from .transports._base import Transport
 
 UNHEALTHY = 3
 """Exit status where ODP refuses the key: to start again does not help."""
@@ -63,11 +65,13 @@ class Worker:
         """Why ODP takes nothing from us, once it is known."""
         self._ended = ended
         self._diagnostics = diagnostics
-        self._transport = retried_http(config, destination)
+        self.failing = False
+        """Whether the last attempt left all as it was."""
+        self.transport = _Timed(retried_http(config, destination))
         self._budget = max(1.0, store.lease_seconds - _MARGIN)
         self.flusher = Flusher(
             store,
-            self._transport,
+            self.transport,
             batch_size=config.max_batch_size,
             interval=0.0,
             background=False,
@@ -83,7 +87,7 @@ class Worker:
         finally:
             self.store.give_up("exit")
             self.store.close()
-            self._transport.close()
+            self.transport.close()
 
     def _survive(self) -> None:
         try:
@@ -101,6 +105,10 @@ class Worker:
         delivery = self.flusher.step(time.monotonic() + self._budget)
         if delivery is None:
             return
+        tried = bool(delivery.size)
+        self.failing = self.store.is_lost or (
+            not delivery.accepted if tried else self.failing
+        )
         if delivery.is_misconfigured:
             self.refused = delivery.message
             self._ended.set()
@@ -188,8 +196,14 @@ class Relay:
             worker.store.hurry()
 
     def is_healthy(self) -> bool:
-        """Whether events could be delivered, as far as is known."""
-        return not any(worker.refused for worker in self.workers)
+        """Whether events can be delivered, as far as is known."""
+        if any(worker.refused for worker in self.workers):
+            return False
+        return not all(worker.failing for worker in self.workers)
+
+    def depth(self) -> Depth:
+        """Return how much was in the queue when a worker looked last."""
+        return self.workers[0].store.last_depth
 
     def _listen(self) -> None:
         try:
@@ -222,3 +236,32 @@ class Relay:
             return UNFINISHED
         self._say(f"{delivered} events delivered")
         return 0
+
+
+class _Timed:
+    """A `Transport` that notes how long *inner* takes."""
+
+    def __init__(self, inner: Transport) -> None:
+        self._inner = inner
+        self.seconds = 0.0
+        self.requests = 0
+
+    def send(self, batch: Batch, *, deadline: float | None = None) -> Delivery:
+        """Send *batch* and report what became of each event."""
+        start = time.monotonic()
+        delivery = self._inner.send(batch, deadline=deadline)
+        self.seconds += time.monotonic() - start
+        self.requests += delivery.requests
+        return delivery
+
+    def prepare(self) -> None:
+        """Load what the first request will need."""
+        self._inner.prepare()
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._inner.close()
+
+    def after_fork(self) -> None:
+        """Start afresh in a forked child."""
+        self._inner.after_fork()

@@ -132,6 +132,10 @@ class Shared(ABC):
         self._waiting = 0
         self._look_at = 0.0
         self._tally = Tally()
+        self.is_lost = False
+        """Whether the queue gave no answer when it was asked last."""
+        self.last_depth = Depth()
+        """What the queue held when it was looked at, a few seconds ago at most."""
         self.redelivered = 0
         """Events that another worker had before, and did not settle."""
 
@@ -228,7 +232,10 @@ class Shared(ABC):
                 self._look()
         except QueueError as error:
             held_up = _LONGEST_PAUSE
+            self.is_lost = True
             self._warn("queue", f"{error}; it is asked again every second")
+        else:
+            self.is_lost = False
         if held_up > 0:
             self._bell.wait(min(held_up, max(self._wait, 0.001), _LONGEST_PAUSE))
             return Batch(())
@@ -348,7 +355,7 @@ class Shared(ABC):
             self._held = [held for held in self._held if held.leased[1:3] in ours]
 
     def _look(self) -> None:
-        depth = self.depth()
+        self.last_depth = depth = self.depth()
         with self._lock.section():
             self._waiting = max(depth.ready + depth.leased, len(self._held))
         self._look_at = self._clock() + _LOOK_EVERY
