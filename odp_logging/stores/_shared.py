@@ -240,7 +240,7 @@ class Shared(ABC):
             self._bell.wait(min(held_up, max(self._wait, 0.001), _LONGEST_PAUSE))
             return Batch(())
         with self._lock.section():
-            self._current = self._next()
+            self._current = self._batch()
             return self._current
 
     def _lease(self) -> None:
@@ -287,7 +287,7 @@ class Shared(ABC):
         except ValueError:
             return "unreadable: it is no event"
 
-    def _next(self) -> Batch:
+    def _batch(self) -> Batch:
         events: list[OdpEvent] = []
         size = 2
         for held in self._held[: self._batch_size]:
