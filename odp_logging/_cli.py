@@ -227,7 +227,7 @@ def _add_relay(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--lease",
-        type=_whole(6, 3600),
+        type=_whole(1, 3600),
         default=30,
         metavar="SECONDS",
         help="how long a worker without a sign of life keeps events; more than a"

@@ -33,8 +33,8 @@ UNHEALTHY = 3
 UNFINISHED = 1
 """Exit status where a request took longer than the grace: others send it again."""
 
-_MARGIN = 5.0
-"""Seconds between the last moment of a request and the end of its lease."""
+_PART = 2 / 3
+"""Of a lease, in which all requests for a batch must end."""
 
 _FAILED_PAUSE = 1.0
 _WAIT = 1.0
@@ -68,7 +68,7 @@ class Worker:
         self.failing = False
         """Whether the last attempt left all as it was."""
         self.transport = _Timed(retried_http(config, destination))
-        self._budget = max(1.0, store.lease_seconds - _MARGIN)
+        self._budget = store.lease_seconds * _PART
         self.flusher = Flusher(
             store,
             self.transport,
