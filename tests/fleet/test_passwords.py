@@ -18,7 +18,7 @@ from odp_logging.stores._url import QueueUrl, read_url
 
 from ..test_secrets import PACKAGE, everything_of
 
-SECRET = "S3cretPassw0rdOfTheQueue"
+SECRET = "S3cretPassw0rdXq7Z"
 
 
 @pytest.fixture
@@ -74,6 +74,7 @@ def test_a_pickle_carries_no_queue(url):
         [SECRET],
         f"redis://${{NO_SUCH}}:{SECRET}@host",
     ],
+    ids=range(10),  # pytest puts a test's name into the environment
 )
 @pytest.mark.parametrize("kind", [OdpClient, OdpHandler, OdpProcessor])
 def test_tracebacks_with_locals_do_not_show_the_password(kind, bad):
