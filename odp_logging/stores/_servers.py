@@ -138,7 +138,7 @@ class Servers:
         """Return one line on *error*, without what it quotes."""
         name, text = type(error).__name__, str(error)
         place = f"the queue {self._url.place}"
-        if name in ("MovedError", "AskError") or text.startswith(("MOVED", "ASK ")):
+        if name in ("MovedError", "AskError") or " MOVED " in f" {text}":
             if self.is_cluster:
                 return f"{place} moved a shard to another server"
             return f"{place} is part of a cluster; write redis+cluster://"

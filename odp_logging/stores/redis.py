@@ -154,21 +154,26 @@ class Stream(Shared):
 
     def lease(self, limit: int, wait: float) -> Sequence[Leased]:
         """Claim what dead workers had, then read what is new."""
-        with self._asking():
-            return self._grouped(partial(self._lease_now, limit, wait))
-
-    def _lease_now(self, limit: int, wait: float) -> list[Leased]:
         found: list[Leased] = []
+        try:
+            with self._asking():
+                self._grouped(partial(self._lease_now, found, limit, wait))
+        except QueueError:
+            # What one shard gave is ours, whatever became of the next one.
+            if not found:
+                raise
+        return found
+
+    def _lease_now(self, found: list[Leased], limit: int, wait: float) -> None:
         if self._clock() >= self._claim_at:
-            found = self._claim(limit)
+            self._claim(found, limit)
         for _ in self._shards:
             if len(found) >= limit:
-                break
+                return
             self._turn = (self._turn + 1) % self.url.shards
             found += self._read([self._turn], limit - len(found), None)
-        if found or wait <= 0:
-            return found
-        return self._listen(limit, wait)
+        if not found and wait > 0:
+            found += self._listen(limit, wait)
 
     def _listen(self, limit: int, wait: float) -> list[Leased]:
         milliseconds = max(1, int(wait * 1000))
@@ -195,12 +200,11 @@ class Stream(Shared):
             for number, fields in entries
         ]
 
-    def _claim(self, limit: int) -> list[Leased]:
-        found: list[Leased] = []
+    def _claim(self, found: list[Leased], limit: int) -> None:
         idle = int(self.lease_seconds * 1000)
         for shard in self._shards:
             if len(found) >= limit:
-                return found
+                return
             start = self._cursors.get(shard, b"0-0")
             # Two parts from Redis 6.2, where what was deleted is None; three from 7.
             answer = self._at(shard).xautoclaim(
@@ -219,7 +223,6 @@ class Stream(Shared):
         if all(cursor == b"0-0" for cursor in self._cursors.values()):
             self._claim_at = self._clock() + self.lease_seconds / 2
             self._sweep()
-        return found
 
     def _counted(
         self, shard: int, entries: Sequence[tuple[bytes, Any]]

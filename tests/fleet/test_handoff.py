@@ -21,7 +21,8 @@ from .processes import SHOP, environment, shop
 pytestmark = needs_redis
 
 FORK = """
-import logging, os, sys
+import logging, os, sys, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
 from odp_logging import OdpHandler
 
 logger = logging.getLogger("shop")
