@@ -216,16 +216,16 @@ def _late(config: Config, destination: _Target) -> Transport:
     from .stores._url import engine_of
 
     try:
-        store = engine_of(destination)
-    except ImportError as error:
+        store = engine_of(destination)(destination)
+    except (ImportError, ValueError) as error:
         raise ConfigurationError(f"queue_url cannot be used: {error}") from None
-    return Late(partial(_retried_handoff, config, partial(store, destination)))
+    return Late(partial(_retried_handoff, config, store))
 
 
-def _retried_handoff(config: Config, store: Callable[..., Shared]) -> Transport:
+def _retried_handoff(config: Config, store: Shared) -> Transport:
     from .transports._handoff import Handoff
 
-    queue = Handoff(store())
+    queue = Handoff(store)
     return loaded().Retry(queue, max_delay=config.max_retry_delay)
 
 

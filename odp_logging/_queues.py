@@ -82,7 +82,7 @@ def relay(
             max_deliveries=max_deliveries,
             say=_say,
         )
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
         raise Failed(str(error)) from None
     _say(f"relay of {url.place} to {destination.place}, {workers} workers")
     with _watched(made, metrics):
@@ -111,7 +111,7 @@ def _opened(url: QueueUrl) -> Iterator[Any]:
     """Yield the store for *url*; what it does not do is said in one line."""
     try:
         store = engine_of(url)(url)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
         raise Failed(str(error)) from None
     try:
         with closing(store):

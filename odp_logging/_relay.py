@@ -65,8 +65,7 @@ class Worker:
         """Why ODP takes nothing from us, once it is known."""
         self._ended = ended
         self._diagnostics = diagnostics
-        self.failing = False
-        """Whether the last attempt left all as it was."""
+        self._in_vain = False
         self.transport = _Timed(retried_http(config, destination))
         self._budget = store.lease_seconds * _PART
         self.flusher = Flusher(
@@ -89,6 +88,10 @@ class Worker:
             self.store.close()
             self.transport.close()
 
+    def is_failing(self) -> bool:
+        """Whether the queue or ODP did nothing of what they were asked to last."""
+        return self.store.is_lost or self._in_vain
+
     def _survive(self) -> None:
         try:
             self._step()
@@ -105,10 +108,8 @@ class Worker:
         delivery = self.flusher.step(time.monotonic() + self._budget)
         if delivery is None:
             return
-        tried = bool(delivery.size)
-        self.failing = self.store.is_lost or (
-            not delivery.accepted if tried else self.failing
-        )
+        if delivery.size:
+            self._in_vain = len(delivery.pending) == delivery.size
         if delivery.is_misconfigured:
             self.refused = delivery.message
             self._ended.set()
@@ -136,6 +137,7 @@ class Relay:
 
     Raises:
         ImportError: What the queue needs is not installed.
+        ValueError: The queue's URL says what it cannot mean.
     """
 
     def __init__(
@@ -199,7 +201,7 @@ class Relay:
         """Whether events can be delivered, as far as is known."""
         if any(worker.refused for worker in self.workers):
             return False
-        return not all(worker.failing for worker in self.workers)
+        return not all(worker.is_failing() for worker in self.workers)
 
     def depth(self) -> Depth:
         """Return how much was in the queue when a worker looked last."""

@@ -28,11 +28,15 @@ class Servers:
     Args:
         url: Where they are, with their credentials.
         clock: Seconds, monotonic.
+
+    Raises:
+        ValueError: *url* says what no server of ours has.
     """
 
     def __init__(
         self, url: QueueUrl, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        _check(url)
         self.is_cluster = "cluster" in url.flavours
         self._url = url
         self._clock = clock
@@ -147,6 +151,17 @@ class Servers:
         if "WRONGPASS" in text or "NOAUTH" in text or name.startswith("Authentication"):
             return f"{place} refuses the user or password of its URL"
         return f"{place} gave no answer ({name})"
+
+
+def _check(url: QueueUrl) -> None:
+    if url.flavours not in ((), ("cluster",)):
+        raise ValueError("after the + in its scheme can stand cluster, no other word")
+    if url.path and not url.path.isdecimal():
+        raise ValueError("its path is the number of a database, such as /0")
+    if url.flavours and url.path not in ("", "0"):
+        raise ValueError("a cluster has one database, which is 0")
+    if len(url.hosts) > 1 and not url.flavours:
+        raise ValueError("several hosts are a cluster's; write redis+cluster://")
 
 
 def load() -> None:

@@ -73,8 +73,12 @@ def test_a_pickle_carries_no_queue(url):
         f"redis://:{SECRET}\n@host",
         [SECRET],
         f"redis://${{NO_SUCH}}:{SECRET}@host",
+        f"redis+sentinel://:{SECRET}@host",
+        f"redis://:{SECRET}@host/events",
+        f"redis+cluster://:{SECRET}@host/1",
+        f"redis://:{SECRET}@host,other/0",
     ],
-    ids=range(10),  # pytest puts a test's name into the environment
+    ids=range(14),  # pytest puts a test's name into the environment
 )
 @pytest.mark.parametrize("kind", [OdpClient, OdpHandler, OdpProcessor])
 def test_tracebacks_with_locals_do_not_show_the_password(kind, bad):

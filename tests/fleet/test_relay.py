@@ -155,6 +155,12 @@ def test_a_monitor_sees_what_the_relay_does(redis, emulator):
         made(redis).hand_over([of("u1", 31)])
         health = address.replace("metrics", "healthz")
         until(lambda: asked(health)[0] == 503, "the other answer")
+        emulator.clear_faults()
+        until(lambda: asked(health)[0] == 200, "the first answer again")
+        redis.kill()
+        until(lambda: asked(health)[0] == 503, "what Redis' end does to it")
+        redis.start()
+        until(lambda: asked(health)[0] == 200, "what its return does")
         assert asked(address.replace("metrics", "other"))[0] == 404
         relay.end()
 
