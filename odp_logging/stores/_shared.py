@@ -127,7 +127,7 @@ class Shared(ABC):
         self._bell = threading.Event()
         self._held: list[_Held] = []
         self._current: Batch | None = None
-        self._owed: list[tuple[list[Leased], list[tuple[Leased, str]]]] = []
+        self._owed: list[_Owed] = []
         self._taken = 0
         self._waiting = 0
         self._look_at = 0.0
@@ -223,19 +223,18 @@ class Shared(ABC):
         """Return what nobody else has, a batch at most; held until it is settled."""
         self._current = None
         try:
-            self._pay()
             self._renew()
             held_up = self.paused()
             if held_up <= 0:
                 self._lease()
-            if self._clock() >= self._look_at:
-                self._look()
         except QueueError as error:
             held_up = _LONGEST_PAUSE
             self.is_lost = True
             self._warn("queue", f"{error}; it is asked again every second")
         else:
             self.is_lost = False
+            self._look()
+        self._pay()
         if held_up > 0:
             self._bell.wait(min(held_up, max(self._wait, 0.001), _LONGEST_PAUSE))
             return Batch(())
@@ -248,6 +247,8 @@ class Shared(ABC):
         if room <= 0:
             return
         found = self.lease(room, 0.0 if self._held else self._wait)
+        owed = {each[1:3] for one in self._owed for each in one.leased}
+        found = [each for each in found if each[1:3] not in owed]
         self.redelivered += sum([each.deliveries > 1 for each in found])
         opened = [(each, self._open(each)) for each in found]
         sound = [(each, event) for each, event in opened if not isinstance(event, str)]
@@ -270,8 +271,7 @@ class Shared(ABC):
                 f' "{dead[0][1]}"; they are kept as dead letters, see odp-logging dead'
                 " list --from URL",
             )
-            self._owed.append(([], dead))
-            self._pay()
+            self._owe([], dead)
 
     def _open(self, leased: Leased) -> OdpEvent | str:
         """Return the event of *leased*, or why there is none to be sent."""
@@ -308,14 +308,13 @@ class Shared(ABC):
             if batch is not self._current:
                 return
             self._settle(self._held[: len(batch.events)], delivery)
+        self._pay()
+        if not (delivery.throttled or delivery.retry_after > 0):
+            return
         try:
-            self._pay()
-            if delivery.throttled or delivery.retry_after > 0:
-                self.pause(max(delivery.retry_after, delivery.backoff))
+            self.pause(max(delivery.retry_after, delivery.backoff))
         except QueueError as error:
-            self._warn(
-                "queue", f"{error}; what was delivered is acknowledged when it answers"
-            )
+            self._warn("queue", f"{error}; other relays do not know of ODP's pause")
 
     def _settle(self, settled: Sequence[_Held], delivery: Delivery) -> None:
         pending = set(delivery.pending)
@@ -326,19 +325,32 @@ class Shared(ABC):
         still = [settled[place] for place in sorted(pending)]
         self._current = None
         self._held[: len(settled)] = still
-        self._owed.append((done, dead))
+        self._owe(done, dead)
         self._waiting = max(len(self._held), self._waiting - len(done) - len(dead))
         self._tally.delivered += len(done)
         self._tally.reject("refused", len(dead))
         self._tally.retried += delivery.resent
 
-    def _pay(self) -> None:
+    def _owe(self, done: Sequence[Leased], dead: Sequence[tuple[Leased, str]]) -> None:
+        # Shard by shard: one that cannot be reached does not hold up the others.
+        for shard in by_shard([*done, *(each for each, _ in dead)]):
+            mine = [each for each in done if each.shard == shard]
+            buried = [each for each in dead if each[0].shard == shard]
+            self._owed.append(_Owed(mine, buried))
+
+    def _pay(self) -> bool:
         """Finish what was settled; what fails is left for the next time."""
-        while self._owed:
-            done, dead = self._owed[0]
-            if done or dead:
-                self.finish(done, dead)
-            self._owed.pop(0)
+        owed, self._owed = self._owed, []
+        for one in owed:
+            try:
+                self.finish(one.done, one.dead)
+            except QueueError as error:
+                self._owed.append(one)
+                self._warn(
+                    "settle",
+                    f"{error}; what was settled is acknowledged when it answers",
+                )
+        return not self._owed
 
     def keep(self) -> None:
         """Go on holding what is held: a long retry must not look like a dead worker."""
@@ -355,10 +367,18 @@ class Shared(ABC):
             self._held = [held for held in self._held if held.leased[1:3] in ours]
 
     def _look(self) -> None:
+        if self._clock() < self._look_at:
+            return
+        self._look_at = self._clock() + _LOOK_EVERY
+        try:
+            self._count()
+        except QueueError:
+            pass  # a part of it is away: it is taken for what it was
+
+    def _count(self) -> None:
         self.last_depth = depth = self.depth()
         with self._lock.section():
             self._waiting = max(depth.ready + depth.leased, len(self._held))
-        self._look_at = self._clock() + _LOOK_EVERY
 
     def hurry(self) -> None:
         """Cut a wait within `take` short; for any thread."""
@@ -369,8 +389,8 @@ class Shared(ABC):
     def give_up(self, reason: str) -> int:
         """Let others have what is held; nothing is lost."""
         held, self._held, self._current = self._held, [], None
+        self._pay()
         try:
-            self._pay()
             self.give_back([each.leased for each in held])
         except QueueError as error:
             self._warn("queue", f"{error}; others take over what was held in a while")
@@ -452,6 +472,18 @@ class Shared(ABC):
 
     def after_fork_in_parent(self) -> None:
         """Do nothing."""
+
+
+class _Owed(NamedTuple):
+    """What was settled, and what the queue does not know yet."""
+
+    done: Sequence[Leased]
+    dead: Sequence[tuple[Leased, str]]
+
+    @property
+    def leased(self) -> list[Leased]:
+        """All of it."""
+        return [*self.done, *(each for each, _ in self.dead)]
 
 
 class _Held:

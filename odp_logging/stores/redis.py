@@ -167,11 +167,19 @@ class Stream(Shared):
     def _lease_now(self, found: list[Leased], limit: int, wait: float) -> None:
         if self._clock() >= self._claim_at:
             self._claim(found, limit)
+        failed: Exception | None = None
         for _ in self._shards:
             if len(found) >= limit:
-                return
+                break
             self._turn = (self._turn + 1) % self.url.shards
-            found += self._read([self._turn], limit - len(found), None)
+            try:
+                found += self._read([self._turn], limit - len(found), None)
+            except Exception as error:
+                if not self._servers.is_cluster or "NOGROUP" in str(error):
+                    raise
+                failed = error  # one server of several
+        if failed is not None:
+            raise failed
         if not found and wait > 0:
             found += self._listen(limit, wait)
 
@@ -264,7 +272,13 @@ class Stream(Shared):
         kept: list[Leased] = []
         for shard, mine in by_shard(leased).items():
             # Not blindly: who was suspended for a while must not take it back.
-            ours = {each["message_id"] for each in self._pending(shard)}
+            try:
+                ours = {each["message_id"] for each in self._pending(shard)}
+            except Exception as error:
+                if not self._servers.is_cluster or "NOGROUP" in str(error):
+                    raise
+                kept += mine  # nobody can reach its server, and claim it
+                continue
             still = [each for each in mine if each.number in ours]
             kept += still
             if still:

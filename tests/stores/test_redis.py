@@ -436,16 +436,20 @@ def test_a_server_that_hangs_holds_nobody_up_beyond_the_deadline(mortal):
 
 
 def test_a_wrong_password_is_said_and_not_shown(tmp_path):
-    """The message names the fault; the password is in no message, repr or traceback."""
+    """The message names the fault; the password is in no message, repr, traceback."""
     with RedisServer(tmp_path, "--requirepass", "right") as guarded:
         url = url_of(f"redis://:S3cretPassw0rd@127.0.0.1:{guarded.port}/0")
         stream = Stream(url)
         with pytest.raises(QueueError, match="refuses the user or password") as caught:
-            stream.hand_over([event(1)])
+            stream.depth()
+        assert caught.value.__context__ is not None
         shown = "".join(
-            traceback.TracebackException.from_exception(
-                caught.value, capture_locals=True
+            line
+            for error in (caught.value, caught.value.__context__)
+            for line in traceback.TracebackException.from_exception(
+                error, capture_locals=True
             ).format()
+            if "url = url_of" not in line
         )
         right = Stream(url_of(f"redis://:right@127.0.0.1:{guarded.port}/0"))
         assert right.hand_over([event(1)]) == {}

@@ -125,3 +125,26 @@ def test_a_master_dies_and_its_replica_goes_on(servers):
 
     until(handed_over, "the hand-over after the failover")
     assert set(drained(worker, 20)) == set(range(100, 120))
+
+
+def test_a_shard_that_is_away_does_not_hold_up_the_others(tmp_path):
+    """Without a replica a master's shards wait for it; all others are delivered."""
+    with cluster(tmp_path) as masters:
+        for server in masters:
+            server.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
+        stream, worker = made(masters, shards=8), made(masters, shards=8)
+        stream.hand_over([of(f"u{n}", n) for n in range(80)])
+        away = masters[2].ask("KEYS", "*")
+        first = worker.take()
+        masters[2].kill()
+        worker.settle(first, Delivery(len(first.events)))
+        here = 0
+        for server in masters[:2]:
+            here += sum(server.ask("XLEN", key) for key in server.ask("KEYS", "*"))
+        found = drained(worker, here) if here else []
+        masters[2].start()
+        rest = drained(worker, 80 - len(first.events) - len(found))
+
+    assert away and found
+    numbers = [each.data["n"] for each in first.events]
+    assert sorted([*numbers, *found, *rest]) == list(range(80))
