@@ -78,8 +78,9 @@ def run(
     """Let it all happen; return what became of so many *events*."""
     chance = random.Random(seed)
     start = time.monotonic()
-    each = events // APPLICATIONS
-    names = {f"{app}-{n}" for app in range(APPLICATIONS) for n in range(each)}
+    counts = [events // APPLICATIONS] * APPLICATIONS
+    counts[0] += events % APPLICATIONS
+    names = {f"{app}-{n}" for app, count in enumerate(counts) for n in range(count)}
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer(home / "redis"))
         odp = stack.enter_context(Emulator(key=KEY, seed=seed))
@@ -94,8 +95,8 @@ def run(
 
         relays = [relay() for _ in range(RELAYS)]
         applications = [
-            stack.enter_context(_application(url, each, app))
-            for app in range(APPLICATIONS)
+            stack.enter_context(_application(url, count, app))
+            for app, count in enumerate(counts)
         ]
         deaths = ["relay"] * relay_kills + ["redis"] * redis_kills
         chance.shuffle(deaths)
