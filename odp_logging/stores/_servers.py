@@ -150,6 +150,8 @@ class Servers:
             return f"{place} has no memory left; raise its maxmemory"
         if "WRONGPASS" in text or "NOAUTH" in text or name.startswith("Authentication"):
             return f"{place} refuses the user or password of its URL"
+        if "unknown command" in text.lower():
+            return f"{place} is older than Redis 6.2, which this needs"
         return f"{place} gave no answer ({name})"
 
 

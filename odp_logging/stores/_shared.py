@@ -253,17 +253,16 @@ class Shared(ABC):
         opened = [(each, self._open(each)) for each in found]
         sound = [(each, event) for each, event in opened if not isinstance(event, str)]
         dead = [(each, reason) for each, reason in opened if isinstance(reason, str)]
-        suspects = [each for each in sound if each[0].deliveries >= _ALONE_FROM]
-        if suspects[1:]:
-            # Were they on loan together, the innocent would die with the guilty.
-            self.give_back([each for each, _ in suspects[1:]])
-            sound = [each for each in sound if each not in suspects[1:]]
+        # Were they on loan together, the innocent would die with the guilty.
+        suspects = [each for each, _ in sound if each.deliveries >= _ALONE_FROM][1:]
         with self._lock.section():
             for each, event in sound:
-                self._taken += 1
-                self._held.append(_Held(each, event, self._taken))
+                if each not in suspects:
+                    self._taken += 1
+                    self._held.append(_Held(each, event, self._taken))
             for _, reason in dead:
                 self._tally.reject(reason.partition(":")[0])
+            self._owe([], dead)
         if dead:
             self._warn(
                 "buried",
@@ -271,7 +270,8 @@ class Shared(ABC):
                 f' "{dead[0][1]}"; they are kept as dead letters, see odp-logging dead'
                 " list --from URL",
             )
-            self._owe([], dead)
+        if suspects:
+            self.give_back(suspects)
 
     def _open(self, leased: Leased) -> OdpEvent | str:
         """Return the event of *leased*, or why there is none to be sent."""

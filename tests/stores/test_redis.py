@@ -317,6 +317,21 @@ def test_entries_that_somebody_deleted_do_not_stay_pending(redis):
     assert redis.ask("XPENDING", KEY, GROUP)["pending"] == 2
 
 
+def test_only_what_was_deleted_is_forgotten(redis):
+    """What Redis gave us in an answer that never came is still there to be claimed."""
+    stream = filled(redis, 3)
+    with redis.asked() as client:
+        stream.depth()  # makes the group
+        client.xreadgroup(GROUP, stream.consumer, {KEY: ">"})
+    first = redis.ask("XRANGE", KEY, "-", "+")[0][0]
+    redis.ask("XDEL", KEY, first)
+    with stream._asking():
+        stream._forget_deleted(0, set())
+
+    assert len(pending(redis)) == 2
+    assert taken(made(redis, lease=SHORT)) == [1, 2]
+
+
 def test_a_pause_holds_for_the_whole_fleet(redis):
     """Told by ODP to wait, a worker has all others wait as well."""
     one, other = filled(redis, 15), made(redis)
