@@ -1,12 +1,12 @@
 """
 Two shops, a queue in Redis, two relays and ODP: some of it dies, and nothing is lost.
 
-Run it, with a redis-server installed and `pip install 'odp-logging[redis]'`:
+Run it (it needs redis-server, and `pip install 'odp-logging[redis]'`):
 
     python examples/fleet/run.py [SECONDS]
 
-You will see the address of a page on which events arrive, a relay and then Redis killed
-with kill -9 while they do, and at the end that ODP has all that the shops logged.
+You will see the address of a page on which events arrive, a relay and Redis killed,
+and at the end that ODP has all that was logged.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ def program(*words: object, **environment: str) -> Iterator[subprocess.Popen[str
         stderr=subprocess.DEVNULL,
         text=True,
     ) as process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def main(seconds: float = 6.0) -> int:
@@ -51,30 +53,26 @@ def main(seconds: float = 6.0) -> int:
         begin = stack.enter_context
         home, odp = begin(TemporaryDirectory()), begin(Emulator())
         print(f"watch {odp.url}", flush=True)
-        redis = (server, "--port", port, "--bind", "127.0.0.1", "--dir", home, "--save")
-        redis += ("", "--appendonly", "yes", "--appendfsync", "always")
+        redis = (server, "--port", port, "--bind", "127.0.0.1", "--dir", home)
+        redis += ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
         keys = {"ODP_API_KEY": "test", "ODP_API_HOST": odp.url}
         relay = (sys.executable, "-m", "odp_logging", "relay", "--lease", "2")
         first = begin(program(*redis))
         relays = [begin(program(*relay, **queue, **keys)) for _ in range(2)]
-        words = (sys.executable, SHOP)
-        shops = [
-            begin(program(*words, n, seconds, **queue)) for n in ("north", "south")
-        ]
+        words = [(sys.executable, SHOP, name, seconds) for name in ("north", "south")]
+        shops = [begin(program(*each, **queue)) for each in words]
         for share, what, dying in ((100, "a relay", relays[0]), (300, "Redis", first)):
             odp.wait_for(unique=share, timeout=seconds)
-            print(
-                f"ODP has {odp.stats()['unique']} events; {what} is killed", flush=True
-            )
+            print(f"ODP has {odp.stats()['unique']}; {what} is killed", flush=True)
             dying.kill()
-            dying.wait()
+        first.wait()
         begin(program(*redis))
         said = [shop.communicate()[0] for shop in shops]
         print(*said, sep="", end="")
         logged = sum(int(line.split()[2].strip(",")) for line in said)
         odp.wait_for(unique=logged, timeout=30)
-        print(f"ODP has {odp.stats()['unique']} of {logged}")
-        return 0 if odp.stats()["unique"] == logged else 1
+        print(f"ODP has {(unique := odp.stats()['unique'])} of {logged}")
+        return 0 if unique == logged else 1
 
 
 if __name__ == "__main__":
