@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -236,6 +236,7 @@ def load(
     Raises:
         ConfigurationError: A keyword is unknown or has a value that cannot be used.
     """
+    environ = _Unshown(environ)
     known = {name: each.read for name, each in SETTINGS.items()}
     values: dict[str, Any] = {}
     for given, value in _plain_dict(settings).items():
@@ -258,6 +259,24 @@ def load(
     for name in absent:
         del values[name]
     return Config(**values)
+
+
+class _Unshown(Mapping[str, str]):
+    """An environment that a traceback with local variables does not show."""
+
+    __slots__ = ("_environ",)
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def __getitem__(self, name: str) -> str:
+        return self._environ[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environ)
+
+    def __len__(self) -> int:
+        return len(self._environ)
 
 
 def _read(name: str, value: object, read: Callable[[object], Any]) -> Any:

@@ -105,6 +105,18 @@ def test_tracebacks_with_locals_do_not_show_the_password(kind, bad):
     assert SECRET not in str(caught.value)
 
 
+def test_a_traceback_does_not_show_the_environment(monkeypatch):
+    """Nor does an error about another setting show what ODP_QUEUE_URL holds."""
+    monkeypatch.setenv("ODP_QUEUE_URL", f"redis://:{SECRET}@host/0")
+    with pytest.raises(ConfigurationError) as caught:
+        OdpClient(max_batch_size=0)
+    shown = traceback.TracebackException.from_exception(
+        caught.value, capture_locals=True
+    )
+
+    assert SECRET not in "".join(shown.format())
+
+
 def test_a_bad_url_of_the_environment_is_not_quoted(monkeypatch, caplog):
     """It is warned of, and not used."""
     monkeypatch.setenv("ODP_QUEUE_URL", f"redis://:{SECRET}@host/0?shards=x")
