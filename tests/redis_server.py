@@ -6,24 +6,32 @@ import os
 import shutil
 import socket
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
-PATIENCE = 20.0
+from .waiting import PATIENCE, until
+
+try:
+    import redis
+except ImportError:
+    redis = None
+
 BINARY = shutil.which("redis-server")
-MISSING = "redis-server is not installed; on Debian: apt-get install redis-server"
+MISSING = (
+    "redis-server is not installed; on Debian: apt-get install redis-server"
+    if BINARY is None
+    else "redis is not installed; pip install -e '.[test]'"
+)
+IS_THERE = BINARY is not None and redis is not None
 
-if BINARY is None and os.environ.get("CI") == "true":
+if not IS_THERE and os.environ.get("CI") == "true":
     raise RuntimeError(f"{MISSING}; CI tests against it")
 
-needs_redis = pytest.mark.skipif(BINARY is None, reason=MISSING)
+needs_redis = pytest.mark.skipif(not IS_THERE, reason=MISSING)
 
 
 def free_port() -> int:
@@ -40,15 +48,6 @@ def free_port() -> int:
                 return port - 20_000
             except OSError:
                 continue
-
-
-def until(true: Any, what: str, seconds: float = PATIENCE) -> None:
-    """Wait until *true* returns something that is; fail after *seconds*."""
-    pause, end = threading.Event(), time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds} s for {what}")
-        pause.wait(0.02)
 
 
 class RedisServer:

@@ -24,7 +24,8 @@ from odp_logging.emulator import Emulator
 
 from ..conftest import KEY
 from ..journeys.ledgers import Books
-from ..redis_server import RedisServer, until
+from ..redis_server import RedisServer
+from ..waiting import until
 from .processes import RelayProcess, environment
 
 APPLICATIONS = 3

@@ -14,8 +14,9 @@ import pytest
 
 from odp_logging import ConfigurationError, OdpClient, OdpHandler
 
-from ..redis_server import RedisServer, needs_redis, until
+from ..redis_server import RedisServer, needs_redis
 from ..stores.test_redis import KEY
+from ..waiting import until
 from .processes import SHOP, environment, shop
 
 pytestmark = needs_redis

@@ -16,6 +16,7 @@ from odp_logging._cli import main
 from odp_logging._secret import Hidden
 from odp_logging.stores._url import QueueUrl, read_url
 
+from ..redis_server import needs_redis
 from ..test_secrets import PACKAGE, everything_of
 
 SECRET = "S3cretPassw0rdXq7Z"
@@ -29,6 +30,7 @@ def url() -> Iterator[str]:
         yield f"redis://shop:{SECRET}@127.0.0.1:{taken.getsockname()[1]}/0?shards=2"
 
 
+@needs_redis
 @pytest.mark.parametrize("kind", [OdpClient, OdpHandler, OdpProcessor])
 def test_nothing_shows_the_password(kind, url, caplog):
     """repr, str, vars, pickles and log lines at any level are clean."""
@@ -51,6 +53,7 @@ def test_nothing_shows_the_password(kind, url, caplog):
     assert SECRET not in caplog.text + "".join(str(vars(r)) for r in caplog.records)
 
 
+@needs_redis
 def test_a_pickle_carries_no_queue(url):
     """A spawned process has its own, from ODP_QUEUE_URL."""
     client = OdpClient(queue_url=url, max_batch_size=7, handle_sigterm=False)
@@ -127,6 +130,7 @@ def test_a_bad_url_of_the_environment_is_not_quoted(monkeypatch, caplog):
     assert SECRET not in caplog.text
 
 
+@needs_redis
 def test_the_commands_do_not_quote_it(url, capsys):
     """What the commands print names the queue without user and password."""
     assert main(["relay", "status", "--from", url]) == 2

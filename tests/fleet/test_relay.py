@@ -11,8 +11,9 @@ import pytest
 
 from odp_logging.emulator import Emulator
 
-from ..redis_server import RedisServer, needs_redis, until
+from ..redis_server import RedisServer, needs_redis
 from ..stores.test_redis import DEAD, KEY, filled, made, of, pending
+from ..waiting import until
 from .processes import RelayProcess
 
 pytestmark = [needs_redis, pytest.mark.slow]

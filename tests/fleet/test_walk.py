@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ..redis_server import needs_redis, until
+from ..redis_server import needs_redis
+from ..waiting import until
 from .processes import RelayProcess, shop
 
 pytestmark = [needs_redis, pytest.mark.slow]

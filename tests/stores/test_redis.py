@@ -18,7 +18,8 @@ from odp_logging.stores._shared import QueueError
 from odp_logging.stores._url import QueueUrl, read_url
 from odp_logging.stores.redis import GROUP, Stream
 
-from ..redis_server import RedisServer, needs_redis, until
+from ..redis_server import RedisServer, needs_redis
+from ..waiting import until
 from .contract import SharedContract, event, numbers
 
 pytestmark = needs_redis

@@ -10,7 +10,8 @@ from odp_logging._delivery import Delivery
 from odp_logging.stores._shared import QueueError
 from odp_logging.stores.redis import Stream
 
-from ..redis_server import RedisServer, cluster, needs_redis, until
+from ..redis_server import RedisServer, cluster, needs_redis
+from ..waiting import until
 from .contract import SharedContract
 from .test_redis import of, url_of
 

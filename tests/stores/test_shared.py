@@ -30,7 +30,7 @@ from odp_logging.stores._shared import (
 )
 
 from ..conftest import KEY
-from ..redis_server import until
+from ..waiting import until
 from .contract import SharedContract
 
 
