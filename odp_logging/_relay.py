@@ -6,6 +6,7 @@ thread waits for a signal, or for a worker that finds the key refused.
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -155,7 +156,7 @@ class Relay:
         self._grace = grace
         self._say = say
         self._ended = threading.Event()
-        self._diagnostics = Diagnostics()
+        self._diagnostics = _Lines()
         store = engine_of(url)
         self.workers = [
             Worker(
@@ -238,6 +239,15 @@ class Relay:
             return UNFINISHED
         self._say(f"{delivered} events delivered")
         return 0
+
+
+class _Lines(Diagnostics):
+    """Lines of a relay, which does not go on where ODP refuses the key."""
+
+    def warn(self, kind: str, message: str, level: int = logging.WARNING) -> None:
+        """Say *message*; but not that probes follow: the relay's last line says why."""
+        if kind != "configuration":
+            super().warn(kind, message, level)
 
 
 class _Timed:

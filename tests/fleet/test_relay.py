@@ -52,6 +52,7 @@ def test_a_refused_key_ends_the_relay_and_acknowledges_nothing(redis, emulator):
 
     assert "answered 403; nothing of it was acknowledged" in relay.text
     assert "wrong-key" not in relay.text
+    assert len(relay.said) == 2, relay.text
     assert redis.ask("XLEN", KEY) == 5
     assert {each["times_delivered"] for each in pending(redis)} == {0}
     with RelayProcess(redis.url, emulator) as relay:
