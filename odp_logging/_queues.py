@@ -18,7 +18,7 @@ from ._metrics import Metrics
 from ._relay import Relay
 from ._spools import Failed
 from .exceptions import ConfigurationError, InvalidEventError
-from .stores._shared import QueueError
+from .stores._parcels import QueueError
 from .stores._spoolfile import SpoolError
 from .stores._url import engine_of
 from .stores._visit import Visit

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from ._config import Config, Destination
     from ._delivery import Delivery
     from .stores._base import Batch
-    from .stores._shared import Depth, Shared
+    from .stores._parcels import Depth
+    from .stores._shared import Shared
     from .stores._url import QueueUrl
     from .transports._base import Transport
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ._shared import QueueError
+from ._parcels import QueueError
 from ._url import QueueUrl
 
 _MISSING = "the module redis is missing; pip install 'odp-logging[redis]'"

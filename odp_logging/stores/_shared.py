@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import threading
 import time
-import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._event import OdpEvent, restored
 from .._lock import OwnedLock
 from ._base import Batch, Dropped
+from ._parcels import VERSION, Depth, Leased, Parcel, QueueError, Refusal, by_shard
 from ._tally import Tally
 
 if TYPE_CHECKING:
     from .._delivery import Delivery
     from ._counts import Counts
-
-VERSION = "1"
 
 LEASE = 30.0
 """Seconds a worker has events to itself; more than the worst request takes."""
@@ -34,52 +32,6 @@ _ALONE_FROM = 4
 
 _LOOK_EVERY = 1.0
 _LONGEST_PAUSE = 1.0
-
-
-class QueueError(Exception):
-    """The queue did not do what it was asked to; the message says why, for people."""
-
-
-class Parcel(NamedTuple):
-    """
-    An event as a queue carries it.
-
-    Args:
-        key: Events with the same one stay in order.
-        body: The event's JSON.
-        alias: Names the account it is for.
-        version: Of the form in which it is carried.
-    """
-
-    key: bytes
-    body: bytes
-    alias: str
-    version: str = VERSION
-
-
-class Refusal(NamedTuple):
-    """Why a parcel was not taken; *in_doubt* if it may be there all the same."""
-
-    message: str
-    in_doubt: bool
-
-
-class Leased(NamedTuple):
-    """A parcel on loan; *shard* and *number* are the engine's name for it."""
-
-    parcel: Parcel
-    shard: int
-    number: Any
-    deliveries: int = 1
-
-
-class Depth(NamedTuple):
-    """How much there is in a queue; *oldest* in seconds since it was put there."""
-
-    ready: int = 0
-    leased: int = 0
-    dead: int = 0
-    oldest: float = 0.0
 
 
 class Shared(ABC):
@@ -501,16 +453,3 @@ class _Held:
 def _key(event: OdpEvent) -> bytes:
     name, value = next(iter(event.identifiers.items()))
     return f"{name}={value}".encode("utf-8", "replace")
-
-
-def shard_of(key: bytes, shards: int) -> int:
-    """Return the shard of *key*: the same on every machine and in every version."""
-    return zlib.crc32(key) % shards
-
-
-def by_shard(leased: Iterable[Leased]) -> dict[int, list[Leased]]:
-    """Return *leased* by their shards, each in its order."""
-    groups: dict[int, list[Leased]] = {}
-    for each in leased:
-        groups.setdefault(each.shard, []).append(each)
-    return groups

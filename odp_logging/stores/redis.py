@@ -16,10 +16,18 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
+from ._parcels import (
+    Depth,
+    Leased,
+    Parcel,
+    QueueError,
+    Refusal,
+    by_shard,
+    shard_of,
+)
 from ._servers import Servers
 from ._servers import load as load
-from ._shared import Depth, Leased, Parcel, QueueError, Refusal, Shared, by_shard
-from ._shared import shard_of as shard_of
+from ._shared import Shared
 from ._url import QueueUrl
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from typing import Protocol
 from .._delivery import Cause, Delivery
 from .._event import OdpEvent
 from ..stores._base import Batch
-from ..stores._shared import QueueError, Refusal
+from ..stores._parcels import QueueError, Refusal
 
 
 class Queue(Protocol):

@@ -14,7 +14,7 @@ import pytest
 from odp_logging import OdpEvent
 from odp_logging._delivery import Cause, Delivery
 from odp_logging._secret import Hidden
-from odp_logging.stores._shared import QueueError
+from odp_logging.stores._parcels import QueueError
 from odp_logging.stores._url import QueueUrl, read_url
 from odp_logging.stores.redis import GROUP, Stream
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from odp_logging._delivery import Delivery
-from odp_logging.stores._shared import QueueError
+from odp_logging.stores._parcels import QueueError
 from odp_logging.stores.redis import Stream
 
 from ..redis_server import RedisServer, cluster, needs_redis

@@ -19,15 +19,15 @@ import pytest
 from odp_logging import OdpClient
 from odp_logging._config import load
 from odp_logging._relay import Relay
-from odp_logging.stores._shared import (
+from odp_logging.stores._parcels import (
     Depth,
     Leased,
     Parcel,
     QueueError,
     Refusal,
-    Shared,
     shard_of,
 )
+from odp_logging.stores._shared import Shared
 
 from ..conftest import KEY
 from ..waiting import until
