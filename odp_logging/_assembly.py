@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import _books, _lifecycle
+from ._config import Destination
 from ._diagnostics import Diagnostics
 from ._flusher import Flusher
 from ._loading import loaded
@@ -19,19 +20,22 @@ from .stores._intake import SHUT, Direct, Intake
 from .transports._late import Late
 
 if TYPE_CHECKING:
-    from ._config import Config, Destination
+    from ._config import Config
     from ._event import OdpEvent
     from ._privacy import Privacy
     from .stores._base import Shelter, Store
     from .stores._buffer import Overflow
+    from .stores._shared import Shared
     from .stores._spool import Spool
+    from .stores._url import QueueUrl
     from .transports._base import Transport
 
+    _Target = QueueUrl | Destination
     _BeforeSend = Callable[[OdpEvent], OdpEvent | None]
 
 
 def new_flusher(
-    config: Config, destination: Destination | None, diagnostics: Diagnostics
+    config: Config, destination: _Target | None, diagnostics: Diagnostics
 ) -> Flusher:
     """
     Return a flusher to *destination*, registered for the end of the process.
@@ -67,20 +71,20 @@ def new_flusher(
     return flusher
 
 
-def connect(flusher: Flusher, config: Config, destination: Destination) -> None:
+def connect(flusher: Flusher, config: Config, destination: _Target) -> None:
     """Have *flusher*, which had no destination, send to *destination*."""
-    http = _late_http(config, destination)
+    way = _late(config, destination)
     beyond = flusher.beyond
     if beyond is None:
-        flusher.connect(http)
+        flusher.connect(way)
         return
     from .transports._fallback import Fallback
 
     spool: Any = beyond.store
     spool.belong_to(destination.account)
-    beyond.connect(_late_http(config, destination))
+    beyond.connect(_late(config, destination))
     flusher.connect(
-        Fallback(http, spool, is_pressed=flusher.store.is_pressed, on_kept=beyond.wake)
+        Fallback(way, spool, is_pressed=flusher.store.is_pressed, on_kept=beyond.wake)
     )
     # What earlier processes left need not wait for an event of this one.
     if config.background and config.enabled and spool.has_leftovers():
@@ -199,7 +203,7 @@ def _new_buffer(
 
 
 def _new_spool(
-    config: Config, destination: Destination | None, reports: Reports
+    config: Config, destination: _Target | None, reports: Reports
 ) -> Spool | None:
     if config.spool is None:
         return None
@@ -258,11 +262,27 @@ def _without_waiting(overflow: Overflow) -> Overflow:
     return "drop_newest" if overflow == "block" else overflow
 
 
-def _late_http(config: Config, destination: Destination) -> Transport:
-    return Late(partial(_retried_http, config, destination))
+def _late(config: Config, destination: _Target) -> Transport:
+    if isinstance(destination, Destination):
+        return Late(partial(retried_http, config, destination))
+    from .stores._url import engine_of
+
+    try:
+        store = engine_of(destination)(destination)
+    except (ImportError, ValueError) as error:
+        raise ConfigurationError(f"queue_url cannot be used: {error}") from None
+    return Late(partial(_retried_handoff, config, store))
 
 
-def _retried_http(config: Config, destination: Destination) -> Transport:
+def _retried_handoff(config: Config, store: Shared) -> Transport:
+    from .transports._handoff import Handoff
+
+    queue = Handoff(store)
+    return loaded().Retry(queue, max_delay=config.max_retry_delay)
+
+
+def retried_http(config: Config, destination: Destination) -> Transport:
+    """Return what sends to *destination*."""
     http = loaded().Http(
         destination.api_host,
         destination.api_key,

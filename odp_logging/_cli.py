@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ._version import VERSION
@@ -69,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_doctor(commands.add_parser("doctor", help='answer "why do I see nothing?"'))
     _add_send(commands.add_parser("send", help="send an event from the shell"))
     _add_tail(commands.add_parser("tail", help="watch events come to a spool and go"))
+    _add_relay(
+        commands.add_parser("relay", help="deliver what applications left in a queue")
+    )
     return parser
 
 
@@ -137,10 +141,12 @@ def _add_dead(parser: argparse.ArgumentParser) -> None:
         {
             "list": "a line for each",
             "show": "one of them, whole",
-            "retry": "have them sent again by the next process",
+            "retry": "have them sent again, by the next process or by a relay",
             "drop": "delete them",
         },
     )
+    for each in (listing, show, retry, drop):
+        _add_from(each)
     for each in (listing, show):
         each.add_argument(
             "--show-identifiers", action="store_true", help="do not mask identifiers"
@@ -153,29 +159,39 @@ def _add_dead(parser: argparse.ArgumentParser) -> None:
             "id", metavar="ID", nargs="*", default=[], help="as `dead list` shows it"
         )
     listing.set_defaults(
-        run=_on_spool(
-            lambda s, o: s.dead_list(o.spool, as_json=o.json, show=o.show_identifiers)
+        run=_on_either(
+            lambda s, o: s.dead_list(o.where, as_json=o.json, show=o.show_identifiers)
         )
     )
     show.set_defaults(
-        run=_on_spool(
+        run=_on_either(
             lambda s, o: s.dead_show(
-                o.spool, o.id, as_json=o.json, show=o.show_identifiers
+                o.where, o.id, as_json=o.json, show=o.show_identifiers
             )
         )
     )
     retry.set_defaults(
-        run=_on_spool(lambda s, o: s.dead_retry(o.spool, o.id, as_json=o.json))
+        run=_on_either(lambda s, o: s.dead_retry(o.where, o.id, as_json=o.json))
     )
     drop.set_defaults(
-        run=_on_spool(lambda s, o: s.dead_drop(o.spool, o.id, as_json=o.json))
+        run=_on_either(lambda s, o: s.dead_drop(o.where, o.id, as_json=o.json))
     )
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Sends what processes that are gone left in a spool, with ODP_API_KEY and"
-        " ODP_API_HOST. Exit status 0 only if nothing is left."
+        " ODP_API_HOST. Or puts the events of FILE, a file of a spool or one with an"
+        " event's JSON on each line, into a queue, and leaves FILE as it is. Exit"
+        " status 0 only if nothing is left."
+    )
+    parser.add_argument("file", metavar="FILE", nargs="?", help="events for a queue")
+    parser.add_argument(
+        "--to",
+        dest="queue",
+        type=_text,
+        metavar="URL",
+        help="the queue for those of FILE (default: that of ODP_QUEUE_URL)",
     )
     _add_spool_options(parser)
     parser.add_argument(
@@ -185,9 +201,147 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="when to stop (default: %(default)s)",
     )
-    parser.set_defaults(
-        run=_on_spool(lambda s, o: s.replay(o.spool, timeout=o.timeout, as_json=o.json))
+    parser.set_defaults(run=_run_replay)
+
+
+def _add_relay(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Takes events from a queue and delivers them, with ODP_API_KEY and"
+        " ODP_API_HOST, until SIGTERM or Ctrl-C. Exit status 0 if all that was under"
+        " way is settled, 1 if a request outlasted --grace, 3 if ODP refuses the key."
     )
+    _add_from(parser)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    status = commands.add_parser("status", help="see what waits, and who works on it")
+    # Suppressed: it would hide what stands before the word `status`.
+    _add_from(status, default=argparse.SUPPRESS)
+    status.add_argument("--json", action="store_true", help="for machines")
+    status.set_defaults(
+        run=_on_queue(lambda q, o: q.status(o.queue, as_json=o.json)),
+    )
+    parser.add_argument(
+        "--workers",
+        type=_whole(1, 256),
+        default=1,
+        metavar="N",
+        help="requests under way at the same time (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--grace",
+        type=_seconds,
+        default=25.0,
+        metavar="SECONDS",
+        help="how long an end may take (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--lease",
+        type=_whole(1, 3600),
+        default=30,
+        metavar="SECONDS",
+        help="how long a worker without a sign of life keeps events; more than a"
+        " request takes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-deliveries",
+        type=_whole(1, 1000),
+        default=10,
+        metavar="N",
+        help="workers that may have an event before it is buried (default:"
+        " %(default)s)",
+    )
+    parser.add_argument(
+        "--metrics-port",
+        type=_whole(0, 65535),
+        metavar="P",
+        help="answer /metrics and /healthz there, 0 for a free port (default: not)",
+    )
+    parser.add_argument(
+        "--metrics-host",
+        type=_text,
+        default="127.0.0.1",
+        metavar="HOST",
+        help="and on this address (default: %(default)s)",
+    )
+    parser.set_defaults(
+        run=_on_queue(
+            lambda q, o: q.relay(
+                o.queue,
+                workers=o.workers,
+                grace=o.grace,
+                metrics=None
+                if o.metrics_port is None
+                else (o.metrics_host, o.metrics_port),
+                lease=o.lease,
+                max_deliveries=o.max_deliveries,
+            )
+        )
+    )
+
+
+def _add_from(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
+    parser.add_argument(
+        "--from",
+        dest="queue",
+        default=default,
+        type=_text,
+        metavar="URL",
+        help="the queue, as applications have it in queue_url (default: that of"
+        " ODP_QUEUE_URL, where other users of the machine do not see its password)",
+    )
+
+
+def _on_either(
+    run: Callable[[Any, argparse.Namespace], int],
+) -> Callable[[argparse.Namespace], int]:
+    """Return a command that *run* carries out on a queue, or else on a spool."""
+
+    def command(options: argparse.Namespace) -> int:
+        named = options.spool or options.queue
+        if options.queue or (not named and _has_queue_alone()):
+            return _on_queue(lambda q, o: run(q, _at(o, o.queue)))(options)
+        return _on_spool(lambda s, o: run(s, _at(o, o.spool)))(options)
+
+    return command
+
+
+def _has_queue_alone() -> bool:
+    from ._config import load
+
+    found = load({}, warn=lambda kind, message: None)
+    return found.spool is None and found.queue_url is not None
+
+
+def _at(options: argparse.Namespace, where: object) -> argparse.Namespace:
+    options.where = where
+    return options
+
+
+def _run_replay(options: argparse.Namespace) -> int:
+    if options.file is None:
+        return _on_spool(
+            lambda s, o: s.replay(o.spool, timeout=o.timeout, as_json=o.json)
+        )(options)
+    return _on_queue(
+        lambda q, o: q.replay(Path(o.file), o.queue, timeout=o.timeout, as_json=o.json)
+    )(options)
+
+
+def _on_queue(
+    run: Callable[[Any, argparse.Namespace], int],
+) -> Callable[[argparse.Namespace], int]:
+    """Return a command that *run* carries out on the queue that the options name."""
+
+    def command(options: argparse.Namespace) -> int:
+        from . import _queues, _spools
+
+        try:
+            options.queue = _queues.queue_of(options.queue)
+            return run(_queues, options)
+        except _spools.Failed as failed:
+            print(f"odp-logging: {failed}", file=sys.stderr)
+            return 2
+
+    return command
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
@@ -422,6 +576,18 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+        if not 0 <= seconds <= 86_400:
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds, such as 25"
+        ) from None
+    return seconds
 
 
 def _text(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _lifecycle, _tap
 from ._assembly import connect, intake_of, make_now, new_flusher, privacy_of
-from ._config import Config, Destination, load, sealed
+from ._config import Config, Destination, load, sealed, without_secrets
 from ._context import Bound, bound
 from ._diagnostics import Diagnostics
 from ._flusher import Flusher
@@ -31,6 +31,7 @@ from .stores._intake import SHUT
 if TYPE_CHECKING:
     from ._event import OdpEvent
     from .stores._intake import Intake
+    from .stores._url import QueueUrl
 
 _REMEMBERED = 16
 """Earlier destinations whose flushers are kept."""
@@ -73,8 +74,8 @@ class OdpClient:
         self._crash_proof = self._config.durability == "crash"
         self._pid = os.getpid()
         self._turning = OwnedLock()
-        self._destination = self._config.destination()
-        self._account: tuple[Destination | None, str] = (None, "")
+        self._destination: QueueUrl | Destination | None = self._config.target()
+        self._account: tuple[QueueUrl | Destination | None, str] = (None, "")
         self._api_host = self._config.api_host
         self._waiting_for = _NO_KEY
         self._flusher = self._new_flusher(self._destination)
@@ -262,7 +263,7 @@ class OdpClient:
         while True:
             seen = _tap.current
             flusher = self._flusher
-            host = self._destination.api_host if self._destination else None
+            host = self._destination.place if self._destination else None
             self._taps = _tap.takers(host)
             self.intake = SHUT if self._taps else self._intake_of(flusher)
             # Else another thread has changed one of them meanwhile.
@@ -370,11 +371,17 @@ class OdpClient:
         Raises:
             ConfigurationError: A value cannot be used, or there is no key in them.
         """
+        if self._config.queue_url is not None:
+            api_key = datafile = None
+            raise ConfigurationError(
+                "this client hands its events to queue_url; give key and host to the"
+                " relays"
+            )
         given = {"api_host": api_host, "datafile": datafile}
         changed, api_key, datafile = sealed(api_key, given), None, None
         del given
         found = load(changed, warn=self._diagnostics.warn, ask_environment=False)
-        if found.api_key is None and self._destination is not None:
+        if found.api_key is None and isinstance(self._destination, Destination):
             found = found.replaced(api_key=self._destination.api_key)
         if found.api_key is None:
             raise ConfigurationError(
@@ -433,8 +440,8 @@ class OdpClient:
         return self._config
 
     @property
-    def destination(self) -> Destination | None:
-        """Where events put now go, the key wrapped; None if that is not known yet."""
+    def destination(self) -> QueueUrl | Destination | None:
+        """Where events put now go, secrets wrapped; None if that is not known yet."""
         return self._destination
 
     @property
@@ -472,7 +479,7 @@ class OdpClient:
         # Shown half made in a traceback with local variables, it must not raise.
         if not hasattr(self, "_flusher"):
             return "<OdpClient>"
-        where = self._destination.api_host if self._destination else "no destination"
+        where = self._destination.place if self._destination else "no destination"
         return f"<OdpClient {where} {self._state()}>"
 
     def __reduce__(self) -> Any:
@@ -491,7 +498,7 @@ class OdpClient:
             found += [flusher, flusher.beyond] if flusher.beyond else [flusher]
         return found
 
-    def _new_flusher(self, destination: Destination | None) -> Flusher:
+    def _new_flusher(self, destination: QueueUrl | Destination | None) -> Flusher:
         flusher = new_flusher(self._config, destination, self._diagnostics)
         # Not an exit hook: _lifecycle drains what this lets go.
         # Weakly held: the flusher's callbacks may hold whoever holds this client.
@@ -575,19 +582,6 @@ def client_of(client: OdpClient | None, settings: Mapping[str, Any]) -> OdpClien
             " settings to the client"
         )
     return client
-
-
-def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *settings* without those that hold a key or a secret."""
-    kept = {
-        name: value
-        for name, value in settings.items()
-        if name not in ("api_key", "datafile")
-    }
-    if kept.get("hash_salt") is not None:
-        # To go without it would hash the same people in another way.
-        kept["hash_salt"] = "${ODP_HASH_SALT}"
-    return kept
 
 
 def _rebuilt(kind: type[OdpClient], settings: dict[str, Any]) -> OdpClient:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from . import _readers as readers
-from ._secret import Secret
+from ._secret import Hidden, Secret
 from .exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ._event import OdpEvent
+    from .stores._url import QueueUrl
 
 MAX_BATCH = 500
 """Events ODP takes in one request (ODP developer docs, "Batch requests")."""
@@ -53,6 +54,8 @@ def _wrapped(name: str, value: object) -> object:
         plain = str(value).startswith("http")
     if plain or value is None or isinstance(value, Secret):
         return value
+    if name == "queue_url":
+        return Hidden(value)
     return Secret(readers.plain_copy(value))
 
 
@@ -69,6 +72,11 @@ class Destination(NamedTuple):
 
         both = f"{self.api_host}\0{self.api_key.reveal()}"
         return hashlib.sha256(both.encode()).hexdigest()[:10]
+
+    @property
+    def place(self) -> str:
+        """The address for people."""
+        return self.api_host
 
     @property
     def is_loopback(self) -> bool:
@@ -144,6 +152,7 @@ class Config:
         "exit", readers.one_of("exit", "crash")
     )
     spool_max_bytes: int = _setting(256 * 1024 * 1024, readers.whole(1))
+    queue_url: QueueUrl | None = _setting(None, readers.queue)
     background: bool = _setting(True, readers.yes_or_no)
     enabled: bool = _setting(True, readers.yes_or_no)
 
@@ -177,6 +186,10 @@ class Config:
         if self.api_key is None:
             return None
         return Destination(self.api_key, self.api_host or host_of(self.api_key))
+
+    def target(self) -> QueueUrl | Destination | None:
+        """Return the queue, where there is one: its relays know the destination."""
+        return self.queue_url or self.destination()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Config) and self._values() == other._values()
@@ -215,11 +228,21 @@ def host_of(api_key: Secret) -> str:
 
 
 _STRICT = frozenset(
-    {"api_host", "before_send", "hash_identifiers", "hash_salt", "redact"}
+    {"api_host", "before_send", "hash_identifiers", "hash_salt", "queue_url", "redact"}
 )
 """By a slip in their variable, events would go elsewhere, or more of them than may."""
 
-_PLAIN_NAMES = SETTINGS.keys() - {"api_key", "datafile", "hash_salt"}
+_SECRET_NAMES = {"api_key", "datafile", "hash_salt", "queue_url"}
+_PLAIN_NAMES = SETTINGS.keys() - _SECRET_NAMES
+
+
+def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *settings* without those that hold a key, a password or a secret."""
+    kept = {name: settings[name] for name in settings if name not in _SECRET_NAMES}
+    if settings.get("hash_salt") is not None:
+        # To go without it would hash the same people in another way.
+        kept["hash_salt"] = "${ODP_HASH_SALT}"
+    return kept
 
 
 def load(
@@ -241,6 +264,7 @@ def load(
     Raises:
         ConfigurationError: A keyword is unknown or has a value that cannot be used.
     """
+    environ = _Unshown(environ)
     known = {name: each.read for name, each in SETTINGS.items()}
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -270,6 +294,24 @@ def load(
     return Config(**values).tracing(sources)
 
 
+class _Unshown(Mapping[str, str]):
+    """An environment that a traceback with local variables does not show."""
+
+    __slots__ = ("_environ",)
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def __getitem__(self, name: str) -> str:
+        return self._environ[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environ)
+
+    def __len__(self) -> int:
+        return len(self._environ)
+
+
 def _read(name: str, value: object, read: Callable[[object], Any]) -> Any:
     # Optional in YAML and in code alike: None means "not set".
     if value is None:
@@ -277,13 +319,15 @@ def _read(name: str, value: object, read: Callable[[object], Any]) -> Any:
     try:
         return read(value)
     except ValueError as error:
-        secret = read in (readers.key, readers.datafile, readers.salt)
-        shown = "" if secret else f"={_short(value)}"
+        shown = "" if read in _HIDING else f"={_short(value)}"
         if read is readers.host and not str(value).startswith("http"):
             shown = ""  # a key in the wrong place
         raise ConfigurationError(
             f"{name}{shown} cannot be used: expected {error}"
         ) from None
+
+
+_HIDING = (readers.key, readers.datafile, readers.queue, readers.salt)
 
 
 def _short(value: object) -> str:
@@ -321,7 +365,7 @@ def _expanded(name: str, value: Any, environ: Mapping[str, str]) -> Any:
             f" leave {name} out"
         )
     if isinstance(value, Secret):
-        return Secret(_filled(value.reveal(), environ))
+        return type(value)(_filled(value.reveal(), environ))
     return _filled(value, environ)
 
 

@@ -46,6 +46,7 @@ class Delivery:
         retry_after: Seconds the server wants us to wait, at least.
         requests: HTTP requests this took.
         resent: Events that went out more than once within this delivery.
+        throttled: Whether the server says that too much is sent to it.
     """
 
     size: int
@@ -59,6 +60,7 @@ class Delivery:
     retry_after: float = 0.0
     requests: int = 1
     resent: int = 0
+    throttled: bool = False
 
     @classmethod
     def nothing_yet(
@@ -70,6 +72,7 @@ class Delivery:
         in_doubt: bool = False,
         retry_after: float = 0.0,
         requests: int = 1,
+        throttled: bool = False,
     ) -> Delivery:
         """Return the delivery of a batch none of whose events is settled."""
         positions = tuple(range(size))
@@ -81,6 +84,7 @@ class Delivery:
             message=message,
             retry_after=retry_after,
             requests=requests,
+            throttled=throttled,
         )
 
     @property

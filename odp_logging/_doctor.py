@@ -83,7 +83,7 @@ def examine(*, imported: bool, send: bool, seconds: float) -> Iterator[Finding]:
     for where, config in seen:
         for each in of_config(config):
             yield _at(where if len(seen) > 1 else "", each)
-        destination = config.destination()
+        destination = None if config.queue_url else config.destination()
         if destination is not None and destination not in looked_at:
             looked_at.add(destination)
             yield from _way(config, send=send, seconds=seconds)

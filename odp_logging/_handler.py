@@ -7,8 +7,8 @@ import os
 import sys
 from typing import Any
 
-from ._client import OdpClient, client_of, without_secrets
-from ._config import sealed
+from ._client import OdpClient, client_of
+from ._config import sealed, without_secrets
 from ._context import Watch, bound, ours
 from ._diagnostics import Diagnostics
 from ._mapping import ACTION, FIELDS, HIDDEN, Captured, Taken, mark

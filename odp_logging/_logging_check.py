@@ -237,5 +237,5 @@ def _odp_handlers(logger: logging.Logger) -> list[logging.Handler]:
 def _carriers(logger: logging.Logger) -> Iterator[tuple[logging.Logger, object]]:
     for where, handler in _steps(logger):
         if isinstance(handler, OdpHandler):
-            destination = handler.client.config.destination()
+            destination = handler.client.config.target()
             yield where, destination or id(handler.client)

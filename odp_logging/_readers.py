@@ -15,10 +15,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ._plain import freeze_mapping
-from ._secret import Secret
+from ._secret import Hidden, Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from .stores._url import QueueUrl
 
 _DAY = 86_400.0
 
@@ -242,6 +244,21 @@ def salt(value: object) -> Secret:
     if not isinstance(value.reveal(), str) or not value.reveal().strip():
         raise ValueError("text that is not empty, and kept secret like a key")
     return value
+
+
+def queue(value: object) -> QueueUrl | None:
+    """Read the URL of a queue; the messages never hold it."""
+    from .stores._url import read_url
+
+    if not isinstance(value, Secret):
+        value = Hidden(value)
+    if not value.reveal():
+        return None
+    # Nothing but what hides itself is a local variable here, as in `key`.
+    found = read_url(value)
+    if isinstance(found, str):
+        raise ValueError(found)
+    return found
 
 
 def datafile(value: object) -> Secret:

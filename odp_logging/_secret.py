@@ -37,3 +37,14 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an API key is not pickled; set ODP_API_KEY where it is needed")
+
+
+class Hidden(Secret):
+    """A `Secret` of which not even the last characters are shown: part of a text."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "…"
+
+    __str__ = __repr__

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._config import Config, load, named_variables, region_advice
+from ._config import Config, Destination, load, named_variables, region_advice
 from ._finding import Finding, counted
 from .exceptions import ConfigurationError
 
@@ -55,8 +55,15 @@ def of_config(config: Config) -> Iterator[Finding]:
             f"enabled is off, from {config.source_of('enabled')}: nothing is sent",
             "set ODP_ENABLED=true, or leave it out",
         )
-    destination = config.destination()
-    if destination is None:
+    destination = config.target()
+    if config.queue_url is not None:
+        yield Finding(
+            "ok",
+            "queue",
+            f"events are handed to {config.queue_url.place}, from"
+            f" {config.source_of('queue_url')}; `odp-logging relay status` looks there",
+        )
+    elif not isinstance(destination, Destination):
         yield Finding(
             "problem",
             "key",

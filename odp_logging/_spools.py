@@ -105,10 +105,11 @@ def _moment(body: bytes | None) -> str | None:
         stamp = restored(body or b"").data.get("ts")
     except ValueError:
         return None
-    return _at(stamp) if isinstance(stamp, (int, float)) else stamp
+    return at(stamp) if isinstance(stamp, (int, float)) else stamp
 
 
-def _at(seconds: float) -> str:
+def at(seconds: float) -> str:
+    """Return epoch *seconds* as people read a moment."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
@@ -117,7 +118,11 @@ def _at(seconds: float) -> str:
 
 def dead_list(home: Path, *, as_json: bool, show: bool) -> int:
     """Print the dead letters of the spool *home*, a line each."""
-    found = [_told(each, show=show) for each in _buried(home)]
+    return listed([_told(each, show=show) for each in _buried(home)], as_json=as_json)
+
+
+def listed(found: Sequence[dict[str, Any]], *, as_json: bool) -> int:
+    """Print dead letters as `told` describes them, a line each."""
     if as_json:
         print(json.dumps(found))
         return 0
@@ -149,17 +154,18 @@ def dead_retry(home: Path, names: Sequence[str], *, as_json: bool) -> int:
         file.add([each.letter.body for each in mine], 1)
         file.close()
         _exhume(mine)
-    return _said("retried", len(chosen), as_json=as_json)
+    return said("retried", len(chosen), as_json=as_json)
 
 
 def dead_drop(home: Path, names: Sequence[str], *, as_json: bool) -> int:
     """Delete dead letters."""
     chosen = _chosen(home, names)
     _exhume(chosen)
-    return _said("dropped", len(chosen), as_json=as_json)
+    return said("dropped", len(chosen), as_json=as_json)
 
 
-def _said(what: str, count: int, *, as_json: bool) -> int:
+def said(what: str, count: int, *, as_json: bool) -> int:
+    """Print how many dead letters were retried or dropped."""
     letters = f"{count} dead letter{'s' * (count != 1)} {what}"
     print(json.dumps({what: count}) if as_json else letters)
     return 0
@@ -201,14 +207,19 @@ def _chosen(home: Path, names: Sequence[str]) -> list[Buried]:
 
 def _told(found: Buried, *, show: bool) -> dict[str, Any]:
     letter = found.letter
-    told = {"id": found.id, "file": found.path.name, "buried": _at(letter.buried)}
+    known = {"id": found.id, "file": found.path.name, "buried": at(letter.buried)}
+    return {**known, **told(letter.body, letter.reason, show=show)}
+
+
+def told(body: bytes, reason: str, *, show: bool) -> dict[str, Any]:
+    """Return reason and event of a dead letter; *show* whom it is about, or mask it."""
     try:
-        event = restored(letter.body)
+        event = restored(body)
     except ValueError:
         nothing: dict[str, Any] = {"type": "?", "action": "?", "identifiers": {}}
-        return {**told, "reason": letter.reason, "event": nothing}
-    reason = letter.reason if show else masked(letter.reason, event)
-    return {**told, "reason": reason, "event": event_shown(event, show=show)}
+        return {"reason": reason, "event": nothing}
+    reason = reason if show else masked(reason, event)
+    return {"reason": reason, "event": event_shown(event, show=show)}
 
 
 def event_shown(event: OdpEvent, *, show: bool) -> dict[str, Any]:
@@ -240,7 +251,7 @@ def replay(home: Path, *, timeout: float, as_json: bool) -> int:
     """Send what processes that are gone left in the spool *home*."""
     paths = _files(home)
     try:
-        found = load({}, warn=lambda kind, message: None).destination()
+        found = load({}, warn=lambda kind, message: None).target()
     except ConfigurationError as error:
         raise Failed(str(error)) from None
     if found is None:
@@ -252,7 +263,7 @@ def replay(home: Path, *, timeout: float, as_json: bool) -> int:
     client = OdpClient(spool=str(home), background=True)
     deadline = time.monotonic() + timeout
     pause = threading.Event()
-    with _progress(total, as_json=as_json) as show:
+    with progress(total, as_json=as_json) as show:
         left = total
         while left and time.monotonic() < deadline:
             pause.wait(_POLL)
@@ -291,7 +302,7 @@ def _left(paths: Sequence[Path]) -> int:
 
 
 @contextmanager
-def _progress(total: int, *, as_json: bool) -> Iterator[Callable[[int], None]]:
+def progress(total: int, *, as_json: bool) -> Iterator[Callable[[int], None]]:
     """Yield what shows how many are done: a bar on a terminal, or a line a second."""
     if as_json or not total:
         yield lambda done: None

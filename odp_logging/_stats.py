@@ -18,7 +18,7 @@ class Stats(NamedTuple):
 
     Args:
         accepted: Events logged or sent through this client in this process.
-        delivered: Events that ODP took.
+        delivered: Events that ODP took; with ``queue_url``, those that the queue took.
         rejected: Events that ODP refuses or could not take, by reason.
         dropped: Events given up, by reason; ``in_doubt`` are those that were sent and
             never answered.

@@ -240,7 +240,8 @@ class OdpBridge:
 
     def _tell_other(self, found: Integration | None) -> None:
         used = self.client.destination
-        if found is not None and used is not None and found.api_key != used.api_key:
+        used_key = getattr(used, "api_key", None)  # a queue has none
+        if found is not None and used_key not in (None, found.api_key):
             self._diagnostics.warn(
                 "other_account",
                 "the Optimizely datafile names another ODP key than the one that was"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import socket
+import time
 from importlib import import_module
 from importlib.util import find_spec
 from urllib.error import HTTPError
@@ -12,8 +15,9 @@ from urllib.request import ProxyHandler, Request, build_opener
 import pytest
 
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import peers_programs, shop, sink
+from tests.benchmarks import capacity, fleet, peers_programs, shop, sink
 from tests.benchmarks.figures import Figure, table
+from tests.redis_server import RedisServer, needs_redis
 
 OPENER = build_opener(ProxyHandler({}))
 
@@ -112,6 +116,16 @@ def test_the_sink_hangs_when_asked_to():
             connection.recv(1)
 
 
+def test_the_sink_takes_its_time_when_asked_to():
+    """As ODP does, whose answer comes a tenth of a second after the request."""
+    with sink.running(delay=0.2) as server:
+        began = time.monotonic()
+        status, _ = post(server, b'[{"identifiers":{}}]')
+
+    assert status == 202
+    assert time.monotonic() - began >= 0.2
+
+
 @pytest.mark.parametrize("name", command.NAMES)
 def test_each_benchmark_can_be_run(name):
     """Each name of the command is a module with a function ``measure``."""
@@ -161,3 +175,56 @@ def test_the_page_has_a_place_for_the_table():
     page = command.PAGE.read_text(encoding="utf-8")
 
     assert page.count("<!-- table -->") == page.count("<!-- /table -->") == 1
+
+
+def test_the_fleet_is_left_out_where_there_is_no_redis(monkeypatch, capsys):
+    """The other benchmarks need none."""
+    monkeypatch.setattr(fleet, "IS_THERE", False)
+
+    assert fleet.measure() == []
+    assert "fleet is left out" in capsys.readouterr().err
+
+
+@needs_redis
+def test_what_waits_in_redis_is_measured(tmp_path):
+    """As many events as asked for, each more than its JSON; and a relay takes some."""
+    with RedisServer(tmp_path) as redis:
+        before = fleet.used(redis)
+        size = fleet.fill(redis, 600)
+        waiting, taken = fleet.waiting(redis), fleet.used(redis) - before
+        with sink.running() as server, fleet.relay(redis, server, 2, 100):
+            fleet.next_after(server, 2)
+        left = fleet.waiting(redis)
+
+    assert waiting == 600
+    assert taken > size > 600 * 200
+    assert left < waiting
+
+
+def test_what_a_day_needs_is_computed_from_figures(capsys):
+    """A thousand a second, at the peak five thousand: numbers to be seen through."""
+    figures = "--handoff 50_000 --worker 4_000 --relay 8_000"
+    redis = "--redis-in 10 --redis-out 20 --memory 1_000"
+    capacity.main(shlex.split(f"{figures} {redis} --events 86_400_000 --peak 5"))
+    text = capsys.readouterr().out
+
+    assert "peak factor 5: 1,000 x 5 = 5,000 per second" in text
+    assert "5,000 / 50,000 = 0.10 of what one process" in text
+    assert "5,000 x 3,600 s = 18,000,000" in text
+    assert "x 1000 bytes = 16.8 GiB; x 2 while its file is rewritten = 33.5 GiB" in text
+    assert "10,000 / 4,000 = 3, rounded up" in text
+    assert "= 1.25 CPUs, at most half of one each: 3; with one to lose: 4" in text
+    assert "5,000 x 10.0 µs + 10,000 x 20.0 µs = 0.25 CPUs" in text
+    assert "half a CPU each 1, at most 16 GiB each 3: 3; shards: 3 x 4 = 12" in text
+
+
+def test_the_page_shows_what_the_arithmetic_prints(capsys):
+    """Who changes a figure or the arithmetic has the other line by line."""
+    page = command.PAGE.read_text(encoding="utf-8")
+    (block,) = re.findall("<!-- day -->\n(.*?)\n<!-- /day -->", page, re.DOTALL)
+    first, _, rest = block.replace("\n    ", "\n").strip().partition("\n")
+    words = shlex.split(first)
+    assert words[:3] == ["python", "-m", "tests.benchmarks.capacity"]
+    capacity.main(words[3:])
+
+    assert rest.strip() == capsys.readouterr().out.strip()

@@ -16,7 +16,7 @@ ROOMS = {
     "requests": {"transports/_http.py", "transports/_session.py"},
     "urllib3": {"transports/_http.py", "transports/_session.py", "transports/_wire.py"},
     "atexit": {"_lifecycle.py"},
-    "signal": {"_lifecycle.py", "_demo.py", "emulator/_program.py"},
+    "signal": {"_lifecycle.py", "_relay.py", "_demo.py", "emulator/_program.py"},
     "multiprocessing": {"_lifecycle.py"},
     "argparse": {"_cli.py", "emulator/_program.py", "emulator/__main__.py"},
     "random": {
@@ -38,6 +38,7 @@ ROOMS = {
     "billiard": set(),  # asked if they are loaded already
     "celery": set(),
     "trio": set(),
+    "redis": {"stores/_servers.py"},
     "concurrent": set(),
     "pickle": set(),
 }

@@ -64,6 +64,9 @@ class Store(Protocol):
     `put` is called on any thread, and within a signal handler or a finaliser that
     interrupted another `put`: it takes no lock that it would have to wait for. `take`
     and `settle` are called by one thread at a time, in turns, always as a pair.
+
+    Whoever writes a store beyond the process derives from `_shared.Shared`, which says
+    all of this in terms of six methods.
     """
 
     def put(self, logged: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,13 @@ class Visit:
                 "SELECT body FROM events ORDER BY number LIMIT 1"
             ).fetchone()
         return row[0] if row else None
+
+    def events(self) -> Iterator[bytes]:
+        """Yield all events, the oldest first."""
+        with translated():
+            rows = self._connection.execute("SELECT body FROM events ORDER BY number")
+            for row in rows:
+                yield row[0]
 
     def dead_letters(self) -> list[DeadLetter]:
         """Return all dead letters, the oldest first."""

@@ -261,7 +261,13 @@ def read_answer(
     if status == 413:
         return Delivery.nothing_yet(size, Cause.TOO_LARGE, said)
     if status in _PASSING or status >= 500:
-        return Delivery.nothing_yet(size, Cause.PASSING, said, retry_after=retry_after)
+        return Delivery.nothing_yet(
+            size,
+            Cause.PASSING,
+            said,
+            retry_after=retry_after,
+            throttled=status == 429,
+        )
     if status in _UNWELCOME:
         said = f"{said} and refuses the key {key}".rstrip()
     return Delivery.nothing_yet(

@@ -232,4 +232,5 @@ class _Books:
             retry_after=retry_after,
             requests=self.requests,
             resent=self.resent,
+            throttled=self.stop is not None and self.stop.throttled,
         )

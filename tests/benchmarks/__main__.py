@@ -25,6 +25,7 @@ NAMES = (
     "crash",
     "growth",
     "heartbeat",
+    "fleet",
     "peers",
 )
 """A module each, with a function ``measure`` that returns its figures."""

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from statistics import median, quantiles
 from typing import Any
 
-from odp_logging import OdpHandler
+from odp_logging import OdpClient, OdpHandler
 
 from .figures import Figure
 from .programs import run
@@ -84,7 +84,7 @@ class Rounds:
             api_key="key", api_host=sink.host, max_queue_size=10 * BURST
         )
         self._client = self._handler.client
-        self._clock = _clock_cost()
+        self._clock = clock_cost()
         self._sent_meanwhile = 0
 
     def run(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class Rounds:
             on_root(null)
             self._burst(bare if number >= 0 else Times())
             on_root(self._handler)
-            self._get_going()
+            get_going(self._client)
             before = self._client.stats.delivered
             self._burst(ours if number >= 0 else Times())
             if number >= 0:
@@ -111,26 +111,17 @@ class Rounds:
             "logged": ROUNDS * BURST,
         }
 
-    def _get_going(self) -> None:
-        """Have the flusher at work before the first call is timed."""
-        before = self._client.stats.delivered
-        for _ in range(1_000):
-            purchase()
-        end = time.monotonic() + 10
-        while self._client.stats.delivered == before and time.monotonic() < end:
-            time.sleep(0.0005)
-
     def _burst(self, times: Times) -> None:
         each = BURST // self._threads
         if self._threads == 1:
-            times.add(_timed(purchase, each))
+            times.add(timed(purchase, each))
             return
         found: list[list[int]] = []
         begin = threading.Barrier(self._threads)
 
         def work() -> None:
             begin.wait(10)
-            found.append(_timed(purchase, each))
+            found.append(timed(purchase, each))
 
         threads = [threading.Thread(target=work) for _ in range(self._threads)]
         for thread in threads:
@@ -163,7 +154,18 @@ class Times:
         }
 
 
-def _timed(call: Callable[[], None], count: int) -> list[int]:
+def get_going(client: OdpClient) -> None:
+    """Have the flusher at work before the first call is timed."""
+    before = client.stats.delivered
+    for _ in range(1_000):
+        purchase()
+    end = time.monotonic() + 10
+    while client.stats.delivered == before and time.monotonic() < end:
+        time.sleep(0.0005)
+
+
+def timed(call: Callable[[], None], count: int) -> list[int]:
+    """Return what each of *count* calls took, in nanoseconds by the clock."""
     clock = time.perf_counter_ns
     took = [0] * count
     for number in range(count):
@@ -173,8 +175,9 @@ def _timed(call: Callable[[], None], count: int) -> list[int]:
     return took
 
 
-def _clock_cost() -> float:
-    return median(_timed(lambda: None, 20_000))
+def clock_cost() -> float:
+    """Return what the clock itself takes, in nanoseconds."""
+    return median(timed(lambda: None, 20_000))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ Nothing of HTTP but what the clients here send: a POST with Content-Length, one 
 the other over a kept connection. It reads a body of 150 KB in some 50 microseconds, so
 that it is never what is measured; `limits.py` measures that.
 
-    python -m tests.benchmarks.sink [--mode ok|hang|refuse] [--marker TEXT] [--status N]
+    python -m tests.benchmarks.sink [--mode ok|hang|refuse] [--marker TEXT]
+        [--status N] [--delay SECONDS]
 """
 
 from __future__ import annotations
@@ -58,7 +59,11 @@ class Sink:
 
 @contextmanager
 def running(
-    mode: str = "ok", *, marker: str = '"identifiers":', status: int = 202
+    mode: str = "ok",
+    *,
+    marker: str = '"identifiers":',
+    status: int = 202,
+    delay: float = 0.0,
 ) -> Iterator[Sink]:
     """
     Run a sink for the length of a ``with`` block.
@@ -67,8 +72,10 @@ def running(
         mode: ``ok`` takes all, ``hang`` never answers, ``refuse`` says 503.
         marker: What each event's text holds once; the events are counted by it.
         status: The answer's, where a client takes no other for success.
+        delay: Seconds from a request's last byte to its answer.
     """
     options = ["--mode", mode, "--marker", marker, "--status", str(status)]
+    options += ["--delay", str(delay)]
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.benchmarks.sink", *options],
         stdout=subprocess.PIPE,
@@ -86,8 +93,9 @@ def running(
 
 
 class _Counter:
-    def __init__(self, mode: str, marker: str, status: int) -> None:
+    def __init__(self, mode: str, marker: str, status: int, delay: float) -> None:
         self.mode = mode
+        self.delay = delay
         self.marker = marker.encode()
         self.taken = _ANSWER % (b"%d OK" % status, len(_BODY), _BODY)
         self.events = self.requests = self.bytes = 0
@@ -138,6 +146,8 @@ class _Counter:
                 if _PACKED.search(head, 0, start):
                     body = bytearray(zlib.decompress(body, zlib.MAX_WBITS | 16))
                 self.events += body.count(self.marker)
+        if self.delay:
+            time.sleep(self.delay)
         connection.sendall(self.taken if self.mode == "ok" else _BUSY)
         return True
 
@@ -159,8 +169,9 @@ def main() -> None:
     parser.add_argument("--mode", default="ok", choices=["ok", "hang", "refuse"])
     parser.add_argument("--marker", default='"identifiers":')
     parser.add_argument("--status", type=int, default=202)
+    parser.add_argument("--delay", type=float, default=0.0)
     asked = parser.parse_args()
-    counter = _Counter(asked.mode, asked.marker, asked.status)
+    counter = _Counter(asked.mode, asked.marker, asked.status, asked.delay)
     server = socket.create_server(("127.0.0.1", 0), backlog=128)
     print(server.getsockname()[1], flush=True)
     while True:

@@ -16,12 +16,15 @@ import time
 import uuid
 from importlib.util import find_spec
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .figures import Figure
 from .programs import run
 from .shop import fields, on_root, purchase
 from .sink import Sink, running
+
+if TYPE_CHECKING:
+    from odp_logging import OdpHandler
 
 RUNS = 3
 _BY_HAND = "by hand: logging, build, json, requests"
@@ -111,7 +114,11 @@ def main() -> None:
 def _ours(sink: Sink, events: int, batch: int) -> None:
     from odp_logging import OdpHandler
 
-    handler = OdpHandler(api_key="key", api_host=sink.host, max_batch_size=batch)
+    carry(OdpHandler(api_key="key", api_host=sink.host, max_batch_size=batch), events)
+
+
+def carry(handler: OdpHandler, events: int) -> None:
+    """Log so many *events* to *handler*, and close it once they are delivered."""
     on_root(handler)
     client = handler.client
     for number in range(events):

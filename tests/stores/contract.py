@@ -114,6 +114,28 @@ class StoreContract:
         assert store.counts().accepted == 1
         assert balanced(store)
 
+    def test_a_child_does_not_take_what_its_parent_took(self):
+        """In the child nothing was counted, and nothing is sent that the parent has."""
+        store = self.make()
+        for number in range(12):
+            store.put(event(number))
+        batch = store.take()
+        store.after_fork()
+
+        assert store.counts().accepted == 0
+        assert not set(numbers(store.take().events)) & set(numbers(batch.events))
+
+    def test_nobody_is_in_the_middle_of_a_resting_store(self):
+        """Between calls no thread holds the store."""
+        store = self.make()
+        store.put(event(1))
+
+        assert not store.is_mine()
+
+
+class LocalContract(StoreContract):
+    """Tests that hold for every store that is a process's own."""
+
     def test_a_store_is_empty_after_a_fork(self):
         """In the child nothing is left and nothing was counted."""
         store = self.make()
@@ -125,9 +147,44 @@ class StoreContract:
         assert store.counts().accepted == 0
         assert list(store.take().events) == []
 
-    def test_nobody_is_in_the_middle_of_a_resting_store(self):
-        """Between calls no thread holds the store."""
-        store = self.make()
-        store.put(event(1))
 
-        assert not store.is_mine()
+class SharedContract(StoreContract):
+    """Tests that hold for every store beyond the process; `make` is another way in."""
+
+    def test_what_one_put_another_takes(self):
+        """An event crosses from process to process byte for byte."""
+        one, two = self.make(), self.make()
+        sold = event(1)
+        one.put(sold)
+
+        assert [each.json for each in two.take().events] == [sold.json]
+
+    def test_no_two_have_the_same_event(self):
+        """What one took and did not settle is not taken by another."""
+        one, two = self.make(), self.make()
+        for number in range(15):
+            one.put(event(number))
+
+        first, second = numbers(one.take().events), numbers(two.take().events)
+        assert first == list(range(10))
+        assert second in ([], list(range(10, 15)))
+
+    def test_what_is_settled_is_gone_for_all(self):
+        """Accepted and rejected events are not delivered a second time."""
+        one, two = self.make(), self.make()
+        for number in range(3):
+            one.put(event(number))
+        two.settle(two.take(), Delivery(3, rejected={1: "missing type"}))
+        two.give_up("exit")
+
+        assert list(one.take().events) == []
+
+    def test_what_is_given_up_is_taken_by_another(self):
+        """A worker that ends leaves what it did not settle to the others, at once."""
+        one, two = self.make(), self.make()
+        for number in range(3):
+            one.put(event(number))
+        one.settle(one.take(), Delivery(3, pending=(1, 2), cause=Cause.PASSING))
+
+        assert one.give_up("exit") == 0
+        assert numbers(two.take().events) == [1, 2]

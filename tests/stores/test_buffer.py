@@ -14,7 +14,7 @@ from odp_logging._delivery import Cause, Delivery
 from odp_logging.stores import _buffer
 from odp_logging.stores._buffer import Buffer
 
-from .contract import StoreContract, balanced, event, numbers
+from .contract import LocalContract, balanced, event, numbers
 
 
 def make(**changes: Any) -> Buffer:
@@ -29,7 +29,7 @@ def make(**changes: Any) -> Buffer:
     return Buffer(**{**settings, **changes})
 
 
-class TestContract(StoreContract):
+class TestContract(LocalContract):
     def make(self) -> Buffer:
         """Return a buffer in memory."""
         return make()

@@ -22,7 +22,7 @@ from odp_logging.stores import _directory
 from odp_logging.stores._spool import RETRY, Spool
 from odp_logging.stores._visit import Visit
 
-from .contract import StoreContract, balanced, event, numbers
+from .contract import LocalContract, balanced, event, numbers
 
 
 class Said(list[tuple[str, str]]):
@@ -82,7 +82,7 @@ def drained(store: Spool) -> list[int]:
     raise AssertionError("it never ends")
 
 
-class TestContract(StoreContract):
+class TestContract(LocalContract):
     @pytest.fixture(autouse=True)
     def _home(self, tmp_path: Path) -> None:
         self.home = tmp_path / "spool"
