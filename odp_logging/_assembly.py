@@ -88,9 +88,6 @@ def connect(flusher: Flusher, config: Config, destination: _Target) -> None:
     )
     # What earlier processes left need not wait for an event of this one.
     if config.background and config.enabled and spool.has_leftovers():
-        # Imported here: dictConfig holds logging's lock, for which its thread would
-        # wait in the middle of an import, and whoever imports the same for that.
-        beyond.prepare()
         beyond.wake()
 
 
@@ -168,6 +165,7 @@ def _flusher(
         shutdown_timeout=config.shutdown_timeout,
         on_entering=_enter,
         reports=reports,
+        on_starting=_lifecycle.await_configuration,
         on_loading=loaded,
         intake=intake,
     )

@@ -62,6 +62,7 @@ class Flusher:
         on_entering: Called when there is something to do for the first time, in this
             process and after each `finish`.
         beyond: Moves on what this one's transport left in a spool.
+        on_starting: Called first thing on the thread.
         on_loading: Imports what making and sending events takes; called before the
             first step, where no fork can come in between.
         intake: Where log calls leave events; says whether they have to wake us.
@@ -79,6 +80,7 @@ class Flusher:
         on_entering: Callable[[Flusher], object] = lambda flusher: None,
         reports: Reports | None = None,
         beyond: Flusher | None = None,
+        on_starting: Callable[[], object] = lambda: None,
         on_loading: Callable[[], object] = lambda: None,
         intake: Intake | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -93,6 +95,7 @@ class Flusher:
         self._interval = interval
         self._background = background
         self._on_entering = on_entering
+        self._on_starting = on_starting
         self._on_loading = on_loading
         self._loaded = False
         self.reports = reports or Reports(Diagnostics())
@@ -456,6 +459,7 @@ class Flusher:
     def _run(self) -> None:
         self._worker = threading.get_ident()
         mine = threading.current_thread()
+        self._on_starting()
         try:
             while self._thread is mine and not self._retired and self._survive():
                 pass

@@ -82,6 +82,9 @@ _FORK_WAIT = 10.0
 """Seconds a fork waits for an import to end; importing `requests` takes 0.1 to 0.5,
 and seconds where many processes do it at once. A child of one in between hangs."""
 
+_CONFIGURATION_WAIT = 60.0
+"""Seconds the sending thread waits for a dictConfig to end; most take milliseconds."""
+
 _lines: dict[int, Drainable] = {}
 _spent = 0.0
 _beside = _beside_until = 0.0
@@ -131,6 +134,18 @@ def owns_module_lock() -> bool:
     thread that logs (urllib3 does) waits for ever.
     """
     return _is_owned(getattr(logging, "_lock", None))
+
+
+def await_configuration() -> None:
+    """
+    Let a thread that is about to import wait while another configures logging.
+
+    What it imports makes loggers, for which it would wait with a module half imported,
+    and who configures logging for that module, if he needs it as well: for ever.
+    """
+    lock = getattr(logging, "_lock", None)
+    if lock is not None and lock.acquire(timeout=_CONFIGURATION_WAIT):
+        lock.release()
 
 
 def _is_owned(lock: object) -> bool:
