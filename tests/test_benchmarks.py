@@ -208,11 +208,11 @@ def test_what_a_day_needs_is_computed_from_figures(capsys):
     capacity.main(shlex.split(f"{figures} {redis} --events 86_400_000 --peak 5"))
     text = capsys.readouterr().out
 
-    assert "peak factor 5: 1,000 x 5 = 5,000 per second" in text
+    assert "peak factor 5: 1,000.0 x 5 = 5,000 per second" in text
     assert "5,000 / 50,000 = 0.10 of what one process" in text
     assert "5,000 x 3,600 s = 18,000,000" in text
     assert "x 1000 bytes = 16.8 GiB; x 2 while its file is rewritten = 33.5 GiB" in text
-    assert "10,000 / 4,000 = 3, rounded up" in text
+    assert "10,000 / 4,000 = 2.50: 3" in text
     assert "= 1.25 CPUs, at most half of one each: 3; with one to lose: 4" in text
     assert "5,000 x 10.0 µs + 10,000 x 20.0 µs = 0.25 CPUs" in text
     assert "half a CPU each 1, at most 16 GiB each 3: 3; shards: 3 x 4 = 12" in text

@@ -119,6 +119,7 @@ class Servers:
             "protocol": 2,  # lists, where the third one has dicts
             "retry": Retry(NoBackoff(), 0),  # when to try again is not for it to say
             "ssl": self._url.is_private,
+            "ssl_check_hostname": True,  # not the default before redis 6
         }
         if any(self._url.credentials.reveal()):
             options["credential_provider"] = _Credentials(self._url)
@@ -150,6 +151,11 @@ class Servers:
             return f"{place} has no memory left; raise its maxmemory"
         if "WRONGPASS" in text or "NOAUTH" in text or name.startswith("Authentication"):
             return f"{place} refuses the user or password of its URL"
+        if "CERTIFICATE_VERIFY_FAILED" in text:
+            return (
+                f"{place} has a certificate that is not trusted here; name the file of"
+                " its authority with SSL_CERT_FILE, and in the URL the host it is for"
+            )
         if "unknown command" in text.lower():
             return f"{place} is older than Redis 6.2, which this needs"
         return f"{place} gave no answer ({name})"
@@ -164,6 +170,18 @@ def _check(url: QueueUrl) -> None:
         raise ValueError("a cluster has one database, which is 0")
     if len(url.hosts) > 1 and not url.flavours:
         raise ValueError("several hosts are a cluster's; write redis+cluster://")
+    if url.flavours and url.is_private and not _names_are_checked():
+        raise ValueError(
+            "rediss+cluster:// needs the module redis in version 6 or newer"
+        )
+
+
+def _names_are_checked() -> bool:
+    """Whether a cluster's nodes must have certificates for their names."""
+    import redis
+
+    # Before that it was not the default, and a cluster's client dropped the option.
+    return int(redis.__version__.partition(".")[0]) >= 6
 
 
 def load() -> None:

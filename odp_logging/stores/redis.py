@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -38,6 +38,8 @@ PAUSE = "odp:relay:pause:"
 _GONE = 3600.0
 _SWEEP_EVERY = 300.0
 _MOST_PENDING = 10_000
+_PART = 1_000
+"""Dead letters that are read at once."""
 
 
 class DeadLetter(NamedTuple):
@@ -429,9 +431,21 @@ class Stream(Shared):
         found: list[DeadLetter] = []
         with self._asking():
             for shard in self._shards:
-                entries = self._at(shard).xrange(self.dead_key(shard))
-                found += [_letter(shard, number, fields) for number, fields in entries]
+                found += self._dead(shard)
         return sorted(found, key=lambda each: each.buried)
+
+    def _dead(self, shard: int) -> Iterator[DeadLetter]:
+        # In parts: while Redis makes an answer it does nothing else.
+        start = b"-"
+        while True:
+            entries = self._at(shard).xrange(
+                self.dead_key(shard), min=start, count=_PART
+            )
+            for number, fields in entries:
+                yield _letter(shard, number, fields)
+            if len(entries) < _PART:
+                return
+            start = b"(" + entries[-1][0]
 
     def exhume(self, letters: Sequence[DeadLetter], *, retry: bool) -> None:
         """Delete *letters*; with *retry* put their events back into the queue."""

@@ -3,7 +3,8 @@
     python -m tests.benchmarks.capacity --handoff N --worker N --relay N
         --redis-in MICROSECONDS --redis-out MICROSECONDS --memory BYTES
 
-Each line it prints is one multiplication or division of numbers that stand above it.
+Each line it prints is made of numbers that stand above it; what is shown is rounded,
+what is carried on is not.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ def needs(measured: Measured, events: int = EVENTS, peak: int = PEAK) -> Iterato
     average = events / _DAY
     busiest = average * peak
     out = busiest * SPARE
-    yield f"average: {events:,} / {_DAY:,} s = {average:,.0f} events per second"
-    yield f"peak factor {peak}: {average:,.0f} x {peak} = {busiest:,.0f} per second"
+    yield f"average: {events:,} / {_DAY:,} s = {average:,.1f} events per second"
+    yield f"peak factor {peak}: {average:,.1f} x {peak} = {busiest:,.0f} per second"
 
     handing = busiest / measured.handoff
     yield (
@@ -98,8 +99,9 @@ def needs(measured: Measured, events: int = EVENTS, peak: int = PEAK) -> Iterato
         f" gone after {backlog:,.0f} / ({out:,.0f} - {busiest:,.0f}) ="
         f" {backlog / (out - busiest):,.0f} s"
     )
-    workers = ceil(out / measured.worker)
-    yield f"workers: {out:,.0f} / {measured.worker:,.0f} = {workers}, rounded up"
+    busy = out / measured.worker
+    workers = ceil(busy)
+    yield f"workers: {out:,.0f} / {measured.worker:,.0f} = {busy:.2f}: {workers}"
     cpus = out / measured.relay
     relays = ceil(cpus / BUSY)
     yield (

@@ -281,6 +281,20 @@ def test_rejected_events_are_buried_with_reason_and_deliveries(redis):
     assert redis.ask("XLEN", KEY) == 0
 
 
+def test_dead_letters_are_read_in_parts(redis, monkeypatch):
+    """All of them, the oldest first, none twice; no answer of Redis' is a long one."""
+    monkeypatch.setattr("odp_logging.stores.redis._PART", 2)
+    stream = filled(redis, 5)
+    batch = stream.take()
+    stream.settle(batch, Delivery(5, rejected=dict.fromkeys(range(5), "no")))
+    redis.ask("CONFIG", "RESETSTAT")
+    letters = stream.dead_letters()
+
+    bodies = [letter.parcel.body for letter in letters]
+    assert bodies == [each.json for each in batch.events]
+    assert redis.ask("INFO", "commandstats")["cmdstat_xrange"]["calls"] == 3
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
