@@ -275,9 +275,11 @@ def load(
         values[name] = _read(name, _expanded(name, value, environ), known[name])
         sources[name] = f"the keyword {given}="
     for name, read in known.items():
-        variable, text = _from_environment(name, environ)
-        if values.get(name) is not None or not text or not ask_environment:
+        variable = _variable_of(name, environ)
+        if values.get(name) is not None or not variable or not ask_environment:
             continue
+        # Wrapped as a keyword's, and nowhere in a name: a traceback may show locals.
+        text = _wrapped(name, environ[variable])
         try:
             values[name] = _read(variable, _expanded(variable, text, environ), read)
             sources[name] = variable
@@ -385,12 +387,10 @@ def _filled(value: Any, environ: Mapping[str, str]) -> Any:
     return re.sub(_VARIABLE, lambda match: environ[match[1]], value)
 
 
-def _from_environment(name: str, environ: Mapping[str, str]) -> tuple[str, str | None]:
+def _variable_of(name: str, environ: Mapping[str, str]) -> str | None:
+    """Return the variable that sets the setting *name*; None if it is not set."""
     names = _KEY_NAMES if name == "api_key" else (f"ODP_{name.upper()}",)
-    for variable in names:
-        if environ.get(variable):
-            return variable, environ[variable]
-    return names[0], None
+    return next((variable for variable in names if environ.get(variable)), None)
 
 
 def _add_datafile(

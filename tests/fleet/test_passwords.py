@@ -121,13 +121,16 @@ def test_a_traceback_does_not_show_the_environment(monkeypatch):
 
 
 def test_a_bad_url_of_the_environment_is_not_quoted(monkeypatch, caplog):
-    """It is warned of, and not used."""
+    """It raises: events would go past the queue, to wherever a key sends them."""
     monkeypatch.setenv("ODP_QUEUE_URL", f"redis://:{SECRET}@host/0?shards=x")
-    client = OdpClient("key-of-a-test", handle_sigterm=False)
+    with pytest.raises(ConfigurationError) as caught:
+        OdpClient("key-of-a-test", handle_sigterm=False)
 
-    assert client.config.queue_url is None
-    assert "ODP_QUEUE_URL cannot be used: expected a URL such as" in caplog.text
-    assert SECRET not in caplog.text
+    shown = traceback.TracebackException.from_exception(
+        caught.value, capture_locals=True
+    )
+    assert "ODP_QUEUE_URL cannot be used: expected a URL such as" in str(caught.value)
+    assert SECRET not in "".join(shown.format()) + caplog.text
 
 
 @needs_redis

@@ -50,7 +50,7 @@ def test_a_refused_key_ends_the_relay_and_acknowledges_nothing(redis, emulator):
     with RelayProcess(redis.url, emulator, key="a-wrong-key-12345") as relay:
         assert relay.wait() == 3, relay.text
 
-    assert "answered 403; nothing of it was acknowledged" in relay.text
+    assert "answered 403 and refuses the key …2345; nothing of it was" in relay.text
     assert "wrong-key" not in relay.text
     assert len(relay.said) == 2, relay.text
     assert redis.ask("XLEN", KEY) == 5

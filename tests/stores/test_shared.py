@@ -126,7 +126,7 @@ class TestContract(SharedContract):
 
 @pytest.fixture
 def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Topic]:
-    """A topic at ``log://here``: its module stands in `stores`, nothing else is new."""
+    """A topic at ``log://localhost``; its module stands in `stores`, no more is new."""
     made = Topic(partitions=3)
     module: Any = ModuleType("odp_logging.stores.log")
     module.__spec__ = ModuleSpec(module.__name__, None)
@@ -138,13 +138,13 @@ def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Topic]:
 
 def test_a_client_and_a_relay_need_no_more_than_the_store(topic, emulator):
     """A queue_url of its scheme is all that an application and a relay change."""
-    with OdpClient(queue_url="log://here", handle_sigterm=False) as client:
+    with OdpClient(queue_url="log://localhost", handle_sigterm=False) as client:
         for n in range(250):
             client.send_odp_event("sold", {"fs_user_id": f"u{n}"}, data={"n": n})
         assert client.flush(10)
         stats = client.stats
     config = load(
-        {"api_key": KEY, "api_host": emulator.url, "queue_url": "log://here"},
+        {"api_key": KEY, "api_host": emulator.url, "queue_url": "log://localhost"},
         warn=lambda kind, message: None,
     )
     relay = Relay(config.queue_url, config, config.destination(), workers=2)
@@ -166,7 +166,7 @@ def test_a_client_and_a_relay_need_no_more_than_the_store(topic, emulator):
 def test_an_outage_of_the_queue_is_the_buffers(topic, emulator):
     """What the topic does not take waits in memory, counted, and goes when it is up."""
     topic.is_up = False
-    with OdpClient(queue_url="log://here", handle_sigterm=False) as client:
+    with OdpClient(queue_url="log://localhost", handle_sigterm=False) as client:
         client.send_odp_event("sold", {"fs_user_id": "u1"})
         assert not client.flush(0.5)
         down = client.stats
