@@ -55,8 +55,8 @@ class Diagnostics:
             return
         if more:
             message = f"{message} ({more} more of this kind since the last line)"
-        # Nobody waits for it but a fork and the end: two lines at once are no harm.
-        if not self._saying.run(partial(self._said, message, level)):
+        # Not beside a fork that has it: the child would inherit half a line.
+        if not self._saying.run(partial(self._said, message, level), _PATIENCE):
             self._said(message, level)
 
     def _said(self, message: str, level: int) -> bool:

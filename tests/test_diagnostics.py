@@ -186,3 +186,19 @@ def test_a_fork_waits_for_the_line_that_another_thread_writes() -> None:
         diagnostics.after_fork_in_parent()
     finally:
         LOGGER.removeHandler(handler)
+
+
+def test_a_line_waits_for_the_fork_of_another_thread(caplog) -> None:
+    """A line that was begun beside a fork would be half written in the child."""
+    diagnostics = Diagnostics()
+    told: list[int] = []
+    diagnostics.before_fork(time.monotonic() + 10)
+    thread = threading.Thread(target=diagnostics.warn, args=("kind", "it happened"))
+    thread.start()
+    thread.join(0.3)
+    told.append(len(caplog.records))
+    diagnostics.after_fork_in_parent()
+    thread.join(10)
+    told.append(len(caplog.records))
+
+    assert told == [0, 1]
