@@ -338,8 +338,7 @@ def _on_queue(
             options.queue = _queues.queue_of(options.queue)
             return run(_queues, options)
         except _spools.Failed as failed:
-            print(f"odp-logging: {failed}", file=sys.stderr)
-            return 2
+            return _refused(str(failed))
 
     return command
 

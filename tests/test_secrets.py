@@ -112,19 +112,22 @@ def test_tracebacks_with_locals_do_not_show_the_key(kind, settings):
 
     with pytest.raises(ConfigurationError) as caught:
         construct(settings)
-    shown = traceback.TracebackException.from_exception(
-        caught.value, capture_locals=True
-    )
-    frames = [
+    frames = our_frames(caught.value)
+    assert frames
+    assert SECRET not in "".join(frames)
+    assert SECRET not in str(caught.value)
+
+
+def our_frames(error: BaseException) -> list[str]:
+    """Return what a traceback with local variables shows of our own frames."""
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    return [
         f"{frame.name} {frame.locals}"
         for exception in (shown, shown.__context__)
         if exception is not None
         for frame in exception.stack
         if frame.filename.startswith(PACKAGE)
     ]
-    assert frames
-    assert SECRET not in "".join(frames)
-    assert SECRET not in str(caught.value)
 
 
 def test_no_log_at_any_level_shows_key_identifier_or_payload(caplog):

@@ -17,7 +17,7 @@ from odp_logging._secret import Hidden
 from odp_logging.stores._url import QueueUrl, read_url
 
 from ..redis_server import needs_redis
-from ..test_secrets import PACKAGE, everything_of
+from ..test_secrets import everything_of, our_frames
 
 SECRET = "S3cretPassw0rdXq7Z"
 
@@ -92,16 +92,7 @@ def test_tracebacks_with_locals_do_not_show_the_password(kind, bad):
 
     with pytest.raises(ConfigurationError) as caught:
         construct(bad)
-    shown = traceback.TracebackException.from_exception(
-        caught.value, capture_locals=True
-    )
-    frames = [
-        f"{frame.name} {frame.locals}"
-        for exception in (shown, shown.__context__)
-        if exception is not None
-        for frame in exception.stack
-        if frame.filename.startswith(PACKAGE)
-    ]
+    frames = our_frames(caught.value)
     assert frames
     assert SECRET not in "".join(frames)
     assert SECRET[-4:] not in "".join(frames)
