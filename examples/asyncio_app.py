@@ -43,7 +43,7 @@ async def main() -> int:
         settings = {}
         if not os.environ.get("ODP_API_KEY"):
             odp = stack.enter_context(Emulator())
-            print(f"ODP emulator {odp.url}")
+            print(f"ODP emulator {odp.page}")
             settings = {"api_key": "test", "api_host": odp.url}
         logging.basicConfig(level=logging.INFO, format="%(message)s")
         handler = OdpHandler(**settings)

@@ -52,7 +52,7 @@ def serve() -> None:
 def main() -> int:
     """Invoke the function three times; return 0 if no event waited for a thaw."""
     with Emulator() as odp:
-        print(f"ODP emulator {odp.url}")
+        print(f"ODP emulator {odp.page}")
         settings = {"ODP_API_KEY": "test", "ODP_API_HOST": odp.url}
         command = [sys.executable, __file__, "serve"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

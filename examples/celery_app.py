@@ -33,8 +33,9 @@ app = Celery("shop", broker="filesystem://")
 app.conf.broker_transport_options = dict.fromkeys(BROKER, os.environ.get("FOLDER"))
 app.conf.broker_connection_retry_on_startup = True
 
-# Nothing more is needed: Celery takes handlers off the root logger, but not ours. Where
-# workers are spawned, as on macOS, app.conf.worker_hijack_root_logger = False as well.
+# Nothing more is needed: Celery takes handlers off the root logger, but not ours, and
+# adds its console in a worker. Where workers are spawned, as on macOS,
+# app.conf.worker_hijack_root_logger = False as well.
 # A minute, to show that the end delivers; the default is a second.
 logging.getLogger().addHandler(OdpHandler(flush_interval=60))
 logger = get_task_logger(__name__)
@@ -67,7 +68,7 @@ def work(folder: str, odp: Emulator) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder, Emulator() as odp:
-        print(f"ODP emulator {odp.url}")
+        print(f"ODP emulator {odp.page}")
         app.conf.broker_transport_options = dict.fromkeys(BROKER, folder)
         for number in range(SALES):
             sell.delay(number)

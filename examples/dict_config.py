@@ -35,7 +35,7 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         if not os.environ.get("ODP_API_KEY"):
             odp = stack.enter_context(Emulator())
-            print(f"ODP emulator {odp.url}")
+            print(f"ODP emulator {odp.page}")
             # The file names no key and no host: the environment does.
             os.environ.update(ODP_API_KEY="test", ODP_API_HOST=odp.url)
 

@@ -29,32 +29,28 @@ try:
 except ImportError:
     raise SystemExit("this example needs: pip install Django gunicorn") from None
 
-from odp_logging import bound_identifiers
-
 settings.configure(
     SECRET_KEY="an example's",
     ALLOWED_HOSTS=["127.0.0.1"],
     ROOT_URLCONF=__name__,
-    MIDDLEWARE=[f"{__name__}.bind_user"],
+    MIDDLEWARE=["odp_logging.django.IdentifierMiddleware"],
+    ODP_IDENTIFY=f"{__name__}.find_user",  # by default, the user who is logged in
     LOGGING={
         "version": 1,
         "disable_existing_loggers": False,
-        # The key is in ODP_API_KEY.
-        "handlers": {"odp": {"class": "odp_logging.OdpHandler"}},
-        "root": {"level": "INFO", "handlers": ["odp"]},
+        "handlers": {
+            "console": {"class": "logging.StreamHandler"},
+            "odp": {"class": "odp_logging.OdpHandler"},  # the key is in ODP_API_KEY
+        },
+        "root": {"level": "INFO", "handlers": ["console", "odp"]},
     },
 )
 logger = logging.getLogger("shop")
 
 
-def bind_user(get_response):
-    """Whatever is logged for a request is its user's."""
-
-    def middleware(request):
-        with bound_identifiers(fs_user_id=request.GET.get("user")):
-            return get_response(request)
-
-    return middleware
+def find_user(request):
+    """Return the identifiers of the user whose request it is."""
+    return {"fs_user_id": request.GET.get("user")}
 
 
 def buy(request, item):

@@ -17,14 +17,13 @@ and `--reload`. To your account they go when you start it yourself, in this fold
 from __future__ import annotations
 
 import logging.config
-from collections.abc import Awaitable, Callable
 
 try:
-    from fastapi import FastAPI, Request, Response
+    from fastapi import FastAPI, Request
 except ImportError:
     raise SystemExit("this example needs: pip install fastapi uvicorn") from None
 
-from odp_logging import bound_identifiers
+from odp_logging.asgi import IdentifierMiddleware
 
 logging.config.dictConfig(
     {
@@ -41,13 +40,12 @@ logger = logging.getLogger("shop")
 app = FastAPI()
 
 
-@app.middleware("http")
-async def bind_user(
-    request: Request, call_next: Callable[[Request], Awaitable[Response]]
-) -> Response:
-    """Whatever is logged for this request is this user's."""
-    with bound_identifiers(fs_user_id=request.query_params.get("user")):
-        return await call_next(request)
+def find_user(scope):
+    """Return the identifiers of the user whose request it is."""
+    return {"fs_user_id": Request(scope).query_params.get("user")}
+
+
+app.add_middleware(IdentifierMiddleware, identify=find_user)
 
 
 @app.get("/")

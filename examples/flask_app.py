@@ -19,11 +19,11 @@ from __future__ import annotations
 import logging.config
 
 try:
-    from flask import Flask, request
+    from flask import Flask
 except ImportError:
     raise SystemExit("this example needs Flask: pip install Flask") from None
 
-from odp_logging import bind_identifiers, clear_identifiers
+from odp_logging.wsgi import init_app
 
 logging.config.dictConfig(
     {
@@ -39,11 +39,8 @@ logging.config.dictConfig(
 app = Flask(__name__)
 
 
-@app.before_request
-def bind_user() -> None:
-    """Say whose events this request logs; its thread may have served another's."""
-    clear_identifiers()
-    bind_identifiers(fs_user_id=request.args.get("user"))
+# The events of each request have the identifiers of its user.
+init_app(app, identify=lambda request: {"fs_user_id": request.args.get("user")})
 
 
 @app.get("/")

@@ -28,9 +28,11 @@ logging.config.dictConfig(
     {
         "version": 1,
         "disable_existing_loggers": False,
-        # The key is in ODP_API_KEY.
-        "handlers": {"odp": {"class": "odp_logging.OdpHandler"}},
-        "root": {"level": "INFO", "handlers": ["odp"]},
+        "handlers": {
+            "console": {"class": "logging.StreamHandler"},
+            "odp": {"class": "odp_logging.OdpHandler"},  # the key is in ODP_API_KEY
+        },
+        "root": {"level": "INFO", "handlers": ["console", "odp"]},
     }
 )
 logger = logging.getLogger("shop")

@@ -27,7 +27,9 @@ import logging
 import odp_logging
 
 logging.basicConfig(
-    level=logging.INFO, force=True, handlers=[odp_logging.OdpHandler()]
+    level=logging.INFO,
+    force=True,
+    handlers=[logging.StreamHandler(), odp_logging.OdpHandler()],
 )
 logger = logging.getLogger("shop")"""
 
@@ -51,7 +53,7 @@ def main() -> int:
         odp = None
         if not os.environ.get("ODP_API_KEY"):
             odp = stack.enter_context(Emulator())
-            print(f"ODP emulator {odp.url}")
+            print(f"ODP emulator {odp.page}")
             os.environ |= {"ODP_API_KEY": "test", "ODP_API_HOST": odp.url}
 
         notebook = nbformat.v4.new_notebook(

@@ -50,10 +50,10 @@ def main(path: str) -> int:
         file = stack.enter_context(open(path, encoding="utf-8-sig", errors="replace"))
         odp = None if os.environ.get("ODP_API_KEY") else stack.enter_context(Emulator())
         if odp:
-            print(f"ODP emulator {odp.url}")
+            print(f"ODP emulator {odp.page}")
             settings |= {"api_key": "test", "api_host": odp.url}
         handler = OdpHandler(**settings)
-        logging.basicConfig(level=logging.INFO, handlers=[handler])
+        logging.basicConfig(level=logging.INFO, handlers=[logging.lastResort, handler])
         names, lines, unreadable = next(csv.reader(file), []), 0, 0
         for lines, line in enumerate(file, 1):
             try:  # each line alone: a quote that is never closed harms no other

@@ -1,7 +1,7 @@
 """
 optimizely-sdk's `send_odp_event` calls, delivered by this library: one line changes.
 
-Run it (needs `pip install 'odp-logging[optimizely]'`):
+Run it (needs `pip install optimizely-sdk`):
 
     python examples/optimizely_bridge.py
 
@@ -41,7 +41,7 @@ def main() -> int:
         if not os.environ.get("ODP_API_KEY"):
             odp = stack.enter_context(Emulator())
             odp.fault(status=429, retry_after=1, count=1)
-            print(f"ODP emulator {odp.url}")
+            print(f"ODP emulator {odp.page}")
             host = odp.url
 
         bridge = OdpBridge()
@@ -58,7 +58,8 @@ def main() -> int:
         optimizely.send_odp_event("purchased", who, data={"items": [data, data]})
 
         # Log calls can go the same way, and know whom a user context is about.
-        logging.getLogger().addHandler(OdpHandler(client=bridge.client))
+        handlers = [logging.StreamHandler(), OdpHandler(client=bridge.client)]
+        logging.basicConfig(handlers=handlers)
         with bound_user(optimizely.create_user_context("user123")):
             logging.getLogger("shop").warning("sold out", extra={"odp_action": "left"})
 

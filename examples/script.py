@@ -52,8 +52,9 @@ def main() -> int:
         settings = {}
         if not os.environ.get("ODP_API_KEY"):
             odp = stack.enter_context(Emulator())
-            print(f"ODP emulator {odp.url}")
+            print(f"ODP emulator {odp.page}")
             settings = {"api_key": "test", "api_host": odp.url}
+        logging.basicConfig()  # warnings to stderr
         logger.setLevel(logging.INFO)
         handler = OdpHandler(**settings)
         logger.addHandler(handler)

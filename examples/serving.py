@@ -27,7 +27,7 @@ def tried(command: str, *, stop: signal.Signals = signal.SIGTERM, more: int = 0)
         more: How many events it logs besides one for each request.
     """
     with Emulator() as odp:
-        print(f"ODP emulator {odp.url}")
+        print(f"ODP emulator {odp.page}")
         with _serving(command, odp.url) as (server, port):
             for number in range(3):
                 _request(port, "POST", f"/buy/shirt?user=user{number}")

@@ -4,10 +4,10 @@ Tests of an application that logs: its events in memory, or at an emulator.
 Run it:
 
     pip install pytest
-    python -m pytest examples/test_shop.py --odp-report
+    python -m pytest examples/test_shop.py
 
-You will see five tests pass, and a table of the events they saw. Nothing is patched and
-no key is needed; events for any other machine would be stopped, and the test told so.
+You will see five tests pass. Nothing is patched and no key is needed. Events for any
+other machine would be blocked, with a warning for the test.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def test_failure_text(odp_events: Events) -> None:
 
 def test_outage(odp_emulator: EmulatedOdp) -> None:
     """ODP fails three times; then all is there, and nothing twice."""
-    with odp_emulator.failing(status=503, times=3, retry_after=0.1):
+    with odp_emulator.failing(status=503, count=3, retry_after=0.1):
         for number in range(10):
             checkout(f"u{number}", 1.0)
         assert odp_emulator.wait_for(10, timeout=10)

@@ -1,32 +1,41 @@
-"""What can go wrong, as one small tree.
+"""Exceptions that this library raises.
 
 OdpLoggingError
-├── ConfigurationError   a setting that cannot be used (also a ValueError)
-└── InvalidEventError    an event that ODP could not store (also a ValueError)
+├── ConfigurationError   a setting has an invalid value (also a ValueError)
+├── InvalidEventError    an event is invalid for ODP (also a ValueError)
+└── OutboxError          the end of an outbox block: its transaction failed
 
-None of them is ever raised into an application's log call.
+A log call never raises any of them.
 """
 
 from __future__ import annotations
 
 
 class OdpLoggingError(Exception):
-    """Base of all errors this library raises."""
+    """Base class of all errors that this library raises."""
 
 
 class ConfigurationError(OdpLoggingError, ValueError):
-    """A setting has a value that cannot be used; the message names a good one."""
+    """A setting has an invalid value; the message names a valid one."""
 
 
 class InvalidEventError(OdpLoggingError, ValueError):
     """
-    An event cannot be made from what was given.
+    The arguments do not make a valid event.
 
     Args:
-        message: What is wrong and what to pass instead; never holds a value.
-        reason: The short name under which ``client.stats.rejected`` counts it.
+        message: What is wrong and what to pass instead; holds no value of the event.
+        reason: Short name under which ``client.stats.rejected`` counts the event.
     """
 
     def __init__(self, message: str, *, reason: str = "invalid") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class OutboxError(OdpLoggingError):
+    """
+    Events could not be written to an outbox, so their transaction was not committed.
+
+    The end of a block of `outbox` raises it, and not the log call in the block.
+    """

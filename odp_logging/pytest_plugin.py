@@ -1,208 +1,304 @@
-"""For pytest: the fixtures ``odp_events`` and ``odp_emulator``, and no sends elsewhere.
+"""The pytest plugin: fixtures ``odp_events`` and ``odp_emulator``, and a network block.
 
-It is loaded for everybody who has odp-logging installed, so it imports nothing but
-what is there anyway, and a run that logs no event never notices it. What it does
-unasked: no event leaves this machine, but for tests marked ``odp_network``. A test
-whose events were stopped gets a warning, `OdpNetworkBlocked`, and does not fail: the
-harm is prevented, and tests that were green must not turn red because a package was
-installed. With ``odp_strict = true``, or ``filterwarnings = error``, it fails.
+pytest loads it wherever odp-logging is installed. So it imports only pytest, the
+standard library and two small modules. A run that logs no event is not affected.
+
+By default, this process and child processes that inherit its environment send events to
+this machine only. Tests marked ``odp_network`` are exempt. If events of a test were
+blocked, it gets the warning `OdpNetworkBlocked` and does not fail, because installing a
+package must not break tests that passed. With ``odp_strict = true``, or
+``filterwarnings = error``, it fails.
+
+Log calls that look like an event and are none are listed at the end. With
+``odp_near_misses = error``, their test fails.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import pytest
 
-from . import _tap
-from ._wall import NetworkWall
+from ._capture import interception
+from ._capture.network_block import NetworkBlock, set_for_children
 
 if TYPE_CHECKING:
-    from ._catalogue import Catalogue
     from .testing import EmulatedOdp, Events
 
 _TIMEOUT = 5.0
-"""Seconds that the end of a test waits for events to be delivered."""
+"""Seconds to wait for deliveries at the end of a test."""
 
-_MARKED_TIMEOUT = 2.0
-"""The same for a test marked ``odp_network``; what is left then is dropped."""
+_NETWORK_TEST_TIMEOUT = 2.0
+"""The same for a test marked ``odp_network``; events left then are dropped."""
 
-_OUTPUT = "odp_logging"
+_WORKER_OUTPUT = "odp_logging"
+"""Key of a pytest-xdist worker's output that holds its reports for the summary."""
+
+
+_NEAR_MISSES_OUTPUT = "odp_logging_near_misses"
+"""The same for its near misses."""
+
+_NEAR_MISS_MODES = ("show", "error", "ignore")
+
+_CALL_SITES = "odp_logging._capture.call_sites"
+"""Looked up and not imported: a run that has no handler needs no such module."""
+
+
+_PIPELINE = "odp_logging._client.pipeline"
+"""Looked up and not imported: no event waits before a client was built."""
 
 
 class OdpNetworkBlocked(pytest.PytestWarning):
-    """A test logged events for another machine; they were not sent."""
+    """Warn that a test logged events for another machine, which were not sent."""
 
 
 class _Run:
-    """What is known of one run of pytest; there may be one within another."""
+    """The state of one run of pytest. Runs may be nested, as by pytester."""
 
     def __init__(self) -> None:
-        self.wall = NetworkWall()
-        self.outer = _tap.set_wall(self.wall)
-        self.catalogue: Catalogue | None = None
-        self.outside: list[str] = []
+        self.block = NetworkBlock()
+        self.outer_block = interception.set_block(self.block)
+        # A value that is set already stays: 0 lets child processes send.
+        self.outer_value = set_for_children("1")
+        if self.outer_value:
+            set_for_children(self.outer_value)
+        self.reports_outside_tests: list[str] = []
+        self.near_misses: list[str] = []
+        self.near_misses_of_test: list[str] = []
+        # Events that wait for a key, by flusher: before this run, and before a test.
+        self.waiting_before = _count_without_destination()
+        self.waiting_before_test = self.waiting_before
+        interception.near_miss_listeners.append(self.add_near_miss)
 
-    def told(self) -> dict[str, Any]:
-        """Return what a worker of pytest-xdist tells the process that prints."""
-        catalogue = None if self.catalogue is None else self.catalogue.plain()
-        return {"outside": self.outside, "catalogue": catalogue}
+    def add_near_miss(self, origin: str, problem: str) -> None:
+        """Record a near miss; from the thread of the log call."""
+        self.near_misses_of_test.append(f"{origin}: {problem}")
 
-    def merge(self, told: dict[str, Any]) -> None:
-        """Add what a worker told."""
-        self.outside += told["outside"]
-        if self.catalogue is not None and told["catalogue"] is not None:
-            self.catalogue.merge(told["catalogue"])
+    def pop_near_misses(self) -> list[str]:
+        """Return the near misses since the last call, and keep them for the summary."""
+        found, self.near_misses_of_test = self.near_misses_of_test, []
+        self.near_misses += found
+        return found
 
 
-# Not in config.stash, which came with pytest 7: who has an older one never asked for
-# this plugin, and could run no test at all.
+# Not in config.stash, which pytest 7 added: the plugin is loaded by older versions too,
+# where an AttributeError would end every run.
 _runs: WeakKeyDictionary[pytest.Config, _Run] = WeakKeyDictionary()
 
 
-def _run_of(config: pytest.Config) -> _Run:
+def _get_run(config: pytest.Config) -> _Run:
     if config not in _runs:
         _runs[config] = _Run()
     return _runs[config]
 
 
-# What pytest calls.
+# Hooks.
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--odp-report`` and the ini value ``odp_strict``."""
-    parser.getgroup("odp-logging", "ODP events").addoption(
-        "--odp-report",
-        action="store_true",
-        help="show which ODP events the tests saw: types, actions, fields, counts",
-    )
+    """Add the ini values ``odp_strict`` and ``odp_near_misses``."""
     parser.addini(
         "odp_strict",
         "fail tests that leave ODP events undelivered, rejected or blocked",
         type="bool",
         default=False,
     )
+    parser.addini(
+        "odp_near_misses",
+        "log calls that look like an ODP event and are none: show them in the summary,"
+        " error to fail their tests, or ignore",
+        default="show",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Stop sends before anything of the application is imported."""
-    _run_of(early_config)
+    """Block the network before the application is imported."""
+    _get_run(early_config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marks, and begin the report if it is wanted."""
-    for line in (
+    """Register the marks; check the ini values."""
+    if config.getini("odp_near_misses") not in _NEAR_MISS_MODES:
+        raise pytest.UsageError(
+            f"odp_near_misses must be one of {', '.join(_NEAR_MISS_MODES)}"
+        )
+    for marker in (
         "odp_network: this test may send ODP events to other machines",
-        "odp_lossy: this test loses ODP events on purpose; odp_strict does not hold",
+        "odp_lossy: this test loses ODP events on purpose; odp_strict and"
+        " odp_near_misses do not hold",
     ):
-        config.addinivalue_line("markers", line)
-    run = _run_of(config)
-    if config.getoption("odp_report"):
-        from ._catalogue import Catalogue
-
-        run.catalogue = Catalogue()
-        _tap.observe(run.catalogue)
+        config.addinivalue_line("markers", marker)
+    _get_run(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave things as they were before a run within a run."""
+    """Restore the state of the outer run after a nested one."""
     run = _runs.get(config)
     if run is None:
         return
-    if run.catalogue is not None:
-        _tap.overlook(run.catalogue)
-    # The outermost wall stands to the end of the process: what a test has left in a
-    # buffer must not be sent when atexit callbacks drain it.
-    if run.outer is not None:
-        _tap.set_wall(run.outer)
+    if run.add_near_miss in interception.near_miss_listeners:
+        interception.near_miss_listeners.remove(run.add_near_miss)
+    # The outermost block stays until the process ends: atexit callbacks must not send
+    # events that a test has left in a buffer.
+    if run.outer_block is not None:
+        interception.set_block(run.outer_block)
+    elif _PIPELINE in sys.modules:
+        # Of no use after the tests. The line at exit would advise to set a key.
+        from .testing.undelivered import drop_without_destination
+
+        drop_without_destination("exit", kept=run.waiting_before)
+    set_for_children(run.outer_value)
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Let a test marked ``odp_network`` send where it likes."""
-    run = _run_of(item.config)
-    _set_aside(run)  # logged at import, say: not by this test
+    """Let a test marked ``odp_network`` send to any host."""
+    run = _get_run(item.config)
+    run.pop_near_misses()
+    _forget_examined_lines()
+    run.waiting_before_test = _count_without_destination()
+    _collect_report(run)  # events blocked at import, for example, not by this test
     if item.get_closest_marker("odp_network") is None:
         yield
         return
-    from ._undelivered import Undelivered
+    from .testing.undelivered import UndeliveredEvents
 
-    wall, undelivered = _tap.set_wall(None), Undelivered()
+    block, undelivered = interception.set_block(None), UndeliveredEvents()
+    value = set_for_children("0")
     yield
-    undelivered.told(_MARKED_TIMEOUT)
-    _tap.set_wall(wall)
-    undelivered.give_up("network_blocked", known=True)
+    set_for_children(value)
+    undelivered.describe(_NETWORK_TEST_TIMEOUT)
+    interception.set_block(block)
+    undelivered.drop("network_blocked", include_known=True)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Tell a test that its events were stopped."""
-    line = _run_of(item.config).wall.told()
-    if line and _is_strict(item):
-        pytest.fail(f"OdpNetworkBlocked: {line}", pytrace=False)
-    elif line:
-        item.warn(OdpNetworkBlocked(line))
+    """Warn about the events of this test that were blocked; fail it if strict."""
+    run = _get_run(item.config)
+    report = run.block.pop_report()
+    near_misses = run.pop_near_misses()
+    if near_misses and _fails_on_near_misses(item):
+        pytest.fail(
+            f"odp_near_misses: {near_misses[0]}{_format_more(near_misses)}",
+            pytrace=False,
+        )
+    if report and _is_strict(item):
+        pytest.fail(f"OdpNetworkBlocked: {report}", pytrace=False)
+    elif report:
+        item.warn(OdpNetworkBlocked(report))
+    if _is_strict(item):
+        _fail_on_waiting(run)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In a worker of pytest-xdist, hand over what there is to print."""
-    run = _run_of(session.config)
-    _set_aside(run)
-    run.outside += run.wall.waited()
+    """Collect the remaining reports; a pytest-xdist worker sends them to its node."""
+    run = _get_run(session.config)
+    _collect_report(run)
+    run.reports_outside_tests += run.block.describe_deferred()
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output[_OUTPUT] = run.told()
+        output[_WORKER_OUTPUT] = run.reports_outside_tests
+        run.pop_near_misses()
+        output[_NEAR_MISSES_OUTPUT] = run.near_misses
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
-    """Take over what a worker of pytest-xdist handed over."""
-    told = getattr(node, "workeroutput", {}).get(_OUTPUT)
-    if told is not None:
-        _run_of(node.config).merge(told)
+    """Add the reports of a pytest-xdist worker."""
+    output = getattr(node, "workeroutput", {})
+    run = _get_run(node.config)
+    run.reports_outside_tests += output.get(_WORKER_OUTPUT, [])
+    run.near_misses += output.get(_NEAR_MISSES_OUTPUT, [])
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print the report, and what was stopped outside of any test."""
-    run = _run_of(config)
-    if run.catalogue is not None:
-        terminalreporter.section("ODP events")
-        for line in run.catalogue.lines():
-            terminalreporter.line(line)
-    for line in dict.fromkeys(run.outside):
-        terminalreporter.line(f"OdpNetworkBlocked, outside of tests: {line}")
+    """Print which events were blocked outside of tests, and all near misses."""
+    run = _get_run(config)
+    for report in dict.fromkeys(run.reports_outside_tests):
+        terminalreporter.line(f"OdpNetworkBlocked, outside of tests: {report}")
+    if config.getini("odp_near_misses") == "ignore":
+        return
+    run.pop_near_misses()
+    for near_miss in dict.fromkeys(run.near_misses):
+        terminalreporter.line(f"odp_logging, near miss at {near_miss}")
 
 
-def _set_aside(run: _Run) -> None:
-    line = run.wall.told()
-    if line:
-        run.outside.append(line)
+def _collect_report(run: _Run) -> None:
+    report = run.block.pop_report()
+    if report:
+        run.reports_outside_tests.append(report)
+
+
+def _count_without_destination() -> MutableMapping[Any, int]:
+    if _PIPELINE not in sys.modules:
+        return {}
+    from .testing.undelivered import count_without_destination
+
+    return count_without_destination()
+
+
+def _fail_on_waiting(run: _Run) -> None:
+    """Fail if events of this test wait because no key is known."""
+    before = run.waiting_before_test
+    waiting = sum(
+        max(0, count - before.get(flusher, 0))
+        for flusher, count in _count_without_destination().items()
+    )
+    if waiting:
+        events = "1 event was" if waiting == 1 else f"{waiting} events were"
+        pytest.fail(
+            f"odp_strict: {events} not sent: no key is set; look at events with the"
+            " fixture odp_events, have them sent with odp_emulator, set ODP_API_KEY, or"
+            " mark the test @pytest.mark.odp_lossy",
+            pytrace=False,
+        )
+
+
+def _forget_examined_lines() -> None:
+    """Let each test be told of each line, though the process examines it once."""
+    call_sites = sys.modules.get(_CALL_SITES)
+    if call_sites is not None:
+        call_sites.EXAMINED_LINES.clear()
+
+
+def _fails_on_near_misses(item: pytest.Item) -> bool:
+    is_lossy = item.get_closest_marker("odp_lossy") is not None
+    return item.config.getini("odp_near_misses") == "error" and not is_lossy
+
+
+def _format_more(near_misses: list[str]) -> str:
+    more = len(near_misses) - 1
+    return f" ({more} more)" if more else ""
 
 
 def _is_strict(item: pytest.Item) -> bool:
-    lossy = item.get_closest_marker("odp_lossy") is not None
-    return bool(item.config.getini("odp_strict")) and not lossy
+    is_lossy = item.get_closest_marker("odp_lossy") is not None
+    return bool(item.config.getini("odp_strict")) and not is_lossy
 
 
-# What tests ask for.
+# Fixtures.
 
 
 @pytest.fixture
 def odp_events(request: pytest.FixtureRequest) -> Iterator[Events]:
-    """What the test logs, as a list of ODP events; nothing is sent."""
+    """Capture the events that the test logs, as a list; nothing is sent."""
     from .testing import capture
 
     with capture() as events:
         yield events
     if events.rejected and _is_strict(request.node):
-        reasons = [f"{each.origin} {each.reason}".strip() for each in events.rejected]
+        reasons = [
+            f"{event.origin} {event.reason}".strip() for event in events.rejected
+        ]
         pytest.fail(
-            f"odp_strict: {len(reasons)} rejected, the first {reasons[0]}; mend the log"
+            f"odp_strict: {len(reasons)} rejected, the first {reasons[0]}; fix the log"
             " call, or mark the test @pytest.mark.odp_lossy",
             pytrace=False,
         )
@@ -212,8 +308,8 @@ def odp_events(request: pytest.FixtureRequest) -> Iterator[Events]:
 def odp_emulator(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EmulatedOdp]:
-    """A stand-in for ODP on a free port; ODP_API_KEY and ODP_API_HOST point to it."""
-    from ._config import load
+    """Run an emulator of ODP; ODP_API_KEY and ODP_API_HOST point to it."""
+    from ._config.load import load
     from .testing import emulated
 
     with emulated() as odp, pytest.MonkeyPatch.context() as patch:
@@ -224,13 +320,9 @@ def odp_emulator(
         yield odp
         odp.emulator.clear_faults()
         losses = odp.undelivered(_TIMEOUT)
-        run = _run_of(request.config)
-        if run.catalogue is not None:
-            for event in odp.events:
-                run.catalogue.add(event)
         if losses and _is_strict(request.node):
             pytest.fail(
-                f"odp_strict: events were not delivered: {losses}; mend that, or mark"
+                f"odp_strict: events were not delivered: {losses}; fix that, or mark"
                 " the test @pytest.mark.odp_lossy",
                 pytrace=False,
             )

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -18,13 +19,15 @@ KEY = "test-key-that-nobody-may-see"
 # Where a shell started us in the background, Ctrl-C is ignored, by our children too.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the machine reaches a test."""
     for name in list(os.environ):
-        if name.startswith(("ODP_", "ZAIUS_")) and not name.startswith("ODP_TEST_"):
+        kept = name.startswith("ODP_TEST_") or name == "ODP_BLOCK_NETWORK"
+        if name.startswith(("ODP_", "ZAIUS_")) and not kept:
             monkeypatch.delenv(name)
 
 
@@ -43,6 +46,19 @@ def emulator() -> Iterator[Emulator]:
     """An emulator on a free port."""
     with Emulator(key=KEY) as running:
         yield running
+
+
+@pytest.fixture
+def odp() -> Iterator[Emulator]:
+    """An emulator that accepts any key, and runs longer than a test's processes."""
+    with Emulator() as running:
+        yield running
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The path of a spool's directory, which does not exist yet."""
+    return tmp_path / "spool"
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """
 Two shops, a queue in Redis, two relays and ODP: some of it dies, and nothing is lost.
 
-Run it (it needs redis-server, and `pip install 'odp-logging[redis]'`):
+Run it (it needs redis-server, and `pip install redis`):
 
     python examples/fleet/run.py [SECONDS]
 

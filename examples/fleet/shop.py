@@ -21,6 +21,9 @@ from odp_logging import OdpHandler
 
 def main(name: str, seconds: float) -> int:
     """Sell a hundred shirts a second; return 0 if the queue has all of them."""
+    console = logging.StreamHandler()
+    console.setLevel(logging.WARNING)
+    logging.getLogger().addHandler(console)
     handler = OdpHandler(flush_interval=0.2)
     logger = logging.getLogger("shop")
     logger.setLevel(logging.INFO)

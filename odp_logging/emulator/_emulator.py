@@ -1,31 +1,40 @@
-"""The emulator as an object: what a test, an example or a program holds."""
+"""The class `Emulator`, for tests, examples and programs."""
 
 from __future__ import annotations
 
 import ipaddress
 import random
+import secrets
 import threading
 from typing import Any
+from urllib.parse import quote
 
+from ._access import Access
+from ._api import Odp
 from ._faults import Fault, Faults
 from ._http import Handler
-from ._ledger import Ledger
-from ._odp import Odp
+from ._ledger import EVENTS_PATH, Ledger
+from ._routes import route
 from ._server import Server
 
 
 class Emulator:
-    """A stand-in for ODP on a loopback address. Any thread may call anything.
+    """An emulator of ODP on this machine. Thread-safe.
 
-    The ledger outlives `stop`, and the next `start` takes the same port again, so an
-    outage can be played.
+    The ledger survives `stop`, and the next `start` uses the same port, so a test can
+    simulate an outage.
 
     Args:
         port: 0 takes a free one.
         key: the only API key to accept; None accepts any that is not empty.
-        host: a loopback address.
+        host: the address to listen on; a loopback one without *allow_remote*.
+        token: required to read or change anything over HTTP, and by the page; None
+            creates one, "" requires none. The events API needs the API key alone, and
+            the methods here need nothing.
+        allow_remote: whether *host* may be an address that other machines reach, such
+            as 0.0.0.0. They can then send events, without encryption.
         seed: makes the faults' ``rate`` repeatable.
-        ping_interval: seconds between signs of life on the live stream.
+        ping_interval: seconds between pings on the live stream.
     """
 
     def __init__(
@@ -34,10 +43,14 @@ class Emulator:
         key: str | None = None,
         host: str = "127.0.0.1",
         *,
+        token: str | None = None,
+        allow_remote: bool = False,
         seed: int | None = None,
         ping_interval: float = 10.0,
     ) -> None:
-        self._host = _loopback(host)
+        self._host = _check_address(host, allow_remote=allow_remote)
+        token = secrets.token_urlsafe(18) if token is None else token
+        self._access = Access(token, allow_remote=allow_remote)
         self._port = port
         self._ping_interval = ping_interval
         self._odp = Odp(Ledger(), Faults(random.Random(seed)), key=key)
@@ -45,13 +58,15 @@ class Emulator:
         self._server: Server | None = None
 
     def start(self) -> Emulator:
-        """Listen and answer; nothing if it does already."""
+        """Start to listen and answer; do nothing if started."""
         with self._lock:
             if self._server is None:
                 self._server = Server(
                     (self._host, self._port),
                     Handler,
+                    route=route,
                     odp=self._odp,
+                    access=self._access,
                     ping_interval=self._ping_interval,
                 )
                 self._port = self._server.server_port
@@ -59,7 +74,7 @@ class Emulator:
         return self
 
     def stop(self) -> None:
-        """Close all connections and end all threads; nothing if not started."""
+        """Close all connections and end all threads; do nothing if not started."""
         with self._lock:
             server, self._server = self._server, None
             if server is not None:
@@ -76,33 +91,65 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """Its address, without a slash at the end; known from the first `start` on."""
+        """The URL, without a trailing slash; known from the first `start` on."""
         if self._port == 0:
             raise RuntimeError("the emulator has no address yet: call start()")
-        host = f"[{self._host}]" if ":" in self._host else self._host
+        # A client cannot connect to the address of all interfaces on every platform.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)
+        host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self._port}"
 
+    @property
+    def page(self) -> str:
+        """The URL of the page, with the access token."""
+        query = f"?token={quote(self.token, safe='')}" if self.token else ""
+        return f"{self.url}/{query}"
+
+    @property
+    def token(self) -> str:
+        """The access token, for the header ``Authorization: Bearer ...``."""
+        return self._access.token
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether other machines can reach it."""
+        return not ipaddress.ip_address(self._host).is_loopback
+
     def stats(self) -> dict[str, Any]:
-        """The counts at this moment, as ``GET /_emulator/stats`` shows them."""
-        return self._odp.stats()
+        """Return the current counts, as ``GET /_emulator/stats`` does."""
+        return self._odp.get_stats()
 
     def events(self, since: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
-        """The latest ledger entries with a serial above *since*, oldest first."""
-        return self._odp.entries(since, limit)
+        """Return the latest entries with a serial above *since*, oldest first."""
+        return self._odp.list_entries(since, limit)
 
     def requests(self) -> list[dict[str, Any]]:
-        """The latest 1,000 requests to the events API, oldest first."""
-        return self._odp.ledger.requests()
+        """Return the latest 1,000 requests to the events API, oldest first."""
+        requests = self._odp.ledger.list_requests()
+        return [request for request in requests if request["path"] == EVENTS_PATH]
+
+    def wait_for_requests(
+        self, since: int = 0, timeout: float = 10.0
+    ) -> list[dict[str, Any]]:
+        """Wait for a request with a serial ``n`` above *since*; return all of them.
+
+        Requests to other paths are among them. Returns none after *timeout* seconds.
+        """
+        return self._odp.ledger.wait_for_requests(since, timeout)
+
+    def diagnostics(self) -> list[dict[str, Any]]:
+        """Return the latest 500 lines that libraries reported, oldest first."""
+        return self._odp.diagnostics.list_lines()
 
     def wait_for(self, unique: int, timeout: float = 10.0) -> bool:
-        """Wait until *unique* events were accepted; False if *timeout* came first."""
+        """Wait until *unique* events were accepted; return False after *timeout*."""
         return self._odp.ledger.wait_for(unique, timeout)
 
     def fault(self, **fields: Any) -> None:
         """Add one fault, with the fields of ``POST /_emulator/faults``.
 
         Raises:
-            ValueError: a field cannot be used; the text names it and a good value.
+            ValueError: a field is invalid; the message names it and a valid value.
         """
         self._odp.faults.add(Fault.read(fields))
         self._odp.ledger.wake()
@@ -113,16 +160,22 @@ class Emulator:
         self._odp.ledger.wake()
 
     def clear(self) -> None:
-        """Empty the ledger; serials go on from where they were."""
-        self._odp.ledger.clear()
+        """Empty the ledger; serials continue."""
+        self._odp.clear()
 
 
-def _loopback(host: str) -> str:
+def _check_address(host: str, *, allow_remote: bool) -> str:
     if host == "localhost":
         return "127.0.0.1"
     try:
-        if ipaddress.ip_address(host).is_loopback:
-            return host
+        address = ipaddress.ip_address(host)
     except ValueError:
-        pass
-    raise ValueError(f"host {host!r} is not a loopback address: give 127.0.0.1")
+        raise ValueError(
+            f"host {host!r} is not an IP address: give 127.0.0.1"
+        ) from None
+    if not (address.is_loopback or allow_remote):
+        raise ValueError(
+            f"host {host!r} is not a loopback address: give 127.0.0.1, or"
+            " allow_remote=True to let other machines send events"
+        )
+    return host

@@ -1,27 +1,40 @@
-"""What was accepted, by idempotence id, and the latest of it."""
+"""The record of requests: counts, known idempotence ids, the latest events.
+
+`_api` writes it; `_api` and `_sse` read it.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
-import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from ._history import EntryHistory, KnownIds, Raw, RequestHistory, decode_entry
+
+EVENTS_PATH = "/v3/events"
+LIBRARY_PATH = "/_emulator/library"
+
 KEPT_ENTRIES = 10_000
-KEPT_REQUESTS = 1_000
 
 # So that ten thousand large events cannot fill the memory of a test run.
 KEPT_BYTES = 64 * 2**20
 
-_MAX_HEADER = 1_024
+KEPT_IDS = 1_000_000
+"""Ids that are recognized as duplicates; they take about 130 MB."""
+
+_MAX_HEADER_CHARACTERS = 1_024
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it came in. *headers* are by lower-case name."""
+    """One request as it was received. *headers* are by lower-case name."""
+
+    method: str = field(default="POST", kw_only=True)
+    path: str = field(default=EVENTS_PATH, kw_only=True)
 
     time: float
     monotonic: float
@@ -30,24 +43,38 @@ class Request:
     headers: Mapping[str, str]
 
 
-class Ledger:
-    """Counts, the latest entries and the latest requests. Any thread may call it.
+@dataclass(slots=True)
+class _Counts:
+    requests: int = 0
+    other_requests: int = 0
+    unique: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    refused: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)
 
-    An id stays known after its event has left the ring, so duplicates are found
-    however late they come.
+
+class Ledger:
+    """Counts, the latest entries and the latest requests. Thread-safe.
+
+    An id stays known after its entry was removed, so late duplicates are found; of more
+    than `KEPT_IDS` ids, the oldest are removed.
     """
 
     def __init__(
-        self, *, max_entries: int = KEPT_ENTRIES, max_bytes: int = KEPT_BYTES
+        self,
+        *,
+        max_entries: int = KEPT_ENTRIES,
+        max_bytes: int = KEPT_BYTES,
+        max_ids: int = KEPT_IDS,
     ) -> None:
-        self._max_entries = max_entries
-        self._max_bytes = max_bytes
         self._changed = threading.Condition()
-        self._last = 0
-        self._requests = 0
-        self._clearings = 0
         self._version = 0
-        self._reset()
+        self._clearings = 0
+        self._counts = _Counts()
+        self._entries = EntryHistory(max_entries=max_entries, max_bytes=max_bytes)
+        self._requests = RequestHistory(max_bytes=max_bytes)
+        self._ids = KnownIds(max_ids=max_ids)
 
     def record(
         self,
@@ -59,179 +86,173 @@ class Ledger:
         rejected: Iterable[tuple[Any, str]] = (),
         answer: Mapping[str, Any] | None = None,
     ) -> None:
-        """Enter one request and what became of its *events*, in one step.
+        """Record one request and the outcome of its *events* in one step.
 
         Args:
-            status: what is answered; 0 for a connection that is dropped.
-            kept: the events that count as accepted.
+            status: the status of the answer; 0 for a connection that is dropped.
+            kept: the accepted events.
             rejected: the events that are named invalid, with the reason.
-            answer: what else is known of it, for who reads the requests.
+            answer: more fields of the answer, for the list of requests.
         """
-        ids = [idempotence_id(event) for event in events]
-        taken = [(event, _digest(idempotence_id(event))) for event in kept]
-        refused = list(rejected)
-        share = request.size // (len(events) or 1)
-        line = _request_line(request, status=status, ids=ids)
-        line["lost"] = len(events) - len(taken) - len(refused)
-        line["rejected"] = len(refused)
-        line["answer"] = dict(answer or {})
+        # Encoded before the lock is taken: events may be large.
+        ids = [get_idempotence_id(event) for event in events]
+        accepted = [
+            (_encode_json(event), _hash_id(get_idempotence_id(event))) for event in kept
+        ]
+        refused = [(_encode_json(event), reason) for event, reason in rejected]
+        described = _describe_request(request, status=status, ids=ids)
+        described["lost"] = len(events) - len(accepted) - len(refused)
+        described["rejected"] = len(refused)
+        described["answer"] = dict(answer or {})
         with self._changed:
-            self._requests += 1
-            self._total += 1
-            self._statuses[status] += 1
-            self._enter_request({"n": self._requests, **line})
-            for event, digest in taken:
-                self._accept(event, digest, share)
+            self._counts.requests += 1
+            self._counts.refused += is_refused(described)
+            self._counts.statuses[status] += 1
+            self._requests.append(described)
+            for event, id_hash in accepted:
+                self._accept(event, id_hash)
             for event, reason in refused:
-                self._rejected += 1
-                self._enter(event, share, status="rejected", reason=reason)
-            self._tell()
+                self._counts.rejected += 1
+                self._append_entry(event, status="rejected", reason=reason)
+            self._notify()
 
-    def stats(self) -> dict[str, Any]:
-        """The counts at this moment."""
+    def record_other(
+        self, request: Request, *, status: int, answer: Mapping[str, Any]
+    ) -> None:
+        """Record one request that does not send events."""
+        described = _describe_request(request, status=status, ids=[])
+        described.update(lost=0, rejected=0, answer=dict(answer))
         with self._changed:
+            self._counts.other_requests += 1
+            self._counts.refused += is_refused(described)
+            self._requests.append(described)
+            self._notify()
+
+    def get_stats(self) -> dict[str, Any]:
+        """Return the current counts."""
+        with self._changed:
+            counts = self._counts
             return {
-                "received": self._unique + self._duplicates,
-                "unique": self._unique,
-                "duplicates": self._duplicates,
-                "rejected": self._rejected,
-                "requests": self._total,
-                "statuses": {str(k): n for k, n in sorted(self._statuses.items())},
-                "dropped_connections": self._statuses[0],
-                "last": self._last,
+                "received": counts.unique + counts.duplicates,
+                "unique": counts.unique,
+                "duplicates": counts.duplicates,
+                "rejected": counts.rejected,
+                "refused": counts.refused,
+                "requests": counts.requests,
+                "other_requests": counts.other_requests,
+                "statuses": {str(k): n for k, n in sorted(counts.statuses.items())},
+                "dropped_connections": counts.statuses[0],
+                "last": self._entries.last,
                 "clearings": self._clearings,
             }
 
-    def entries(self, since: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
-        """Entries with a serial above *since*, oldest first, at most *limit*."""
-        with self._changed:
-            return self._after(since, limit)
-
-    def requests(
+    def list_entries(
         self, since: int = 0, limit: int | None = None
     ) -> list[dict[str, Any]]:
-        """Requests with a serial above *since*, oldest first, at most *limit*."""
+        """Return at most *limit* entries with a serial above *since*, oldest first."""
+        return [decode_entry(entry) for entry in self.list_raw_entries(since, limit)]
+
+    def list_raw_entries(self, since: int, limit: int | None) -> list[Raw]:
+        """Return the same as they are kept; `decode_entry` decodes one."""
         with self._changed:
-            return self._requests_after(since)[:limit]
+            return self._entries.list_since(since, limit)
 
-    def news(
+    def list_requests(
+        self, since: int = 0, limit: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return at most *limit* requests with a serial above *since*, oldest first."""
+        with self._changed:
+            return self._requests.list_since(since)[:limit]
+
+    def list_new(
         self, since: int, since_request: int, limit: int
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Entries after *since* and requests after *since_request*, as of one moment.
+    ) -> tuple[list[Raw], list[dict[str, Any]]]:
+        """Return a consistent list of entries and requests after these serials.
 
-        Of the requests, those up to the last entry's: the others come with the next.
+        Requests after that of the last entry are left for the next call.
         """
         with self._changed:
-            entries = self._after(since, limit)
-            requests = self._requests_after(since_request)
+            entries = self._entries.list_since(since, limit)
+            requests = self._requests.list_since(since_request)
         if len(entries) == limit:
-            last = entries[-1]["request"]
-            requests = [line for line in requests if line["n"] < last]
+            last = entries[-1][0]["request"]
+            requests = [request for request in requests if request["n"] < last]
         return entries, requests
 
     def clear(self) -> None:
-        """Forget everything but the serials, so that a reader's *since* stays good."""
+        """Remove everything but the serials, so that a reader's *since* stays valid."""
         with self._changed:
             self._clearings += 1
-            self._reset()
-            self._tell()
+            self._counts = _Counts()
+            self._entries.clear()
+            self._requests.clear()
+            self._ids.clear()
+            self._notify()
 
     def wake(self) -> None:
-        """Wake those who wait, because something beside the ledger changed."""
+        """Wake waiting threads because something outside of the ledger changed."""
         with self._changed:
-            self._tell()
+            self._notify()
 
     def wait_for(self, unique: int, timeout: float) -> bool:
-        """Wait until *unique* events were accepted; False if *timeout* came first."""
+        """Wait until *unique* events were accepted; return False after *timeout*."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._unique >= unique, timeout)
+            return self._changed.wait_for(
+                lambda: self._counts.unique >= unique, timeout
+            )
 
-    def wait_change(self, version: int, timeout: float) -> int:
-        """Wait until the version is another than *version*; answers with it."""
+    def wait_for_requests(self, since: int, timeout: float) -> list[dict[str, Any]]:
+        """Wait for a request after the serial *since*; return all, oldest first."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._requests.last > since, timeout)
+            return self._requests.list_since(since)
+
+    def wait_for_change(self, version: int, timeout: float) -> int:
+        """Wait until the version differs from *version*; return the version."""
         with self._changed:
             self._changed.wait_for(lambda: self._version != version, timeout)
             return self._version
 
     @property
     def last(self) -> int:
-        """The serial of the newest entry there was."""
-        return self._last
+        """The serial of the newest entry."""
+        return self._entries.last
 
     @property
     def clearings(self) -> int:
-        """How often it was cleared."""
+        """The number of calls of `clear`."""
         return self._clearings
 
-    def _reset(self) -> None:
-        self._first = self._last + 1
-        self._ring: dict[int, tuple[dict[str, Any], int]] = {}
-        self._ring_bytes = 0
-        self._seen: set[bytes] = set()
-        self._log: deque[dict[str, Any]] = deque()
-        self._log_sizes: deque[int] = deque()
-        self._log_bytes = 0
-        self._statuses: Counter[int] = Counter()
-        self._unique = self._duplicates = self._rejected = self._total = 0
+    def _accept(self, event: bytes, id_hash: bytes | None) -> None:
+        if id_hash is not None and not self._ids.add(id_hash):
+            self._counts.duplicates += 1
+            self._append_entry(event, status="duplicate", reason=None)
+            return
+        self._counts.unique += 1
+        self._append_entry(event, status="accepted", reason=None)
 
-    def _tell(self) -> None:
+    def _append_entry(self, event: bytes, *, status: str, reason: str | None) -> None:
+        self._entries.append(
+            event, status=status, reason=reason, request=self._requests.last
+        )
+
+    def _notify(self) -> None:
         self._version += 1
         self._changed.notify_all()
 
-    def _accept(self, event: Any, digest: bytes | None, size: int) -> None:
-        if digest is not None and digest in self._seen:
-            self._duplicates += 1
-            self._enter(event, size, status="duplicate", reason=None)
-            return
-        if digest is not None:
-            self._seen.add(digest)
-        self._unique += 1
-        self._enter(event, size, status="accepted", reason=None)
 
-    def _enter(self, event: Any, size: int, *, status: str, reason: str | None) -> None:
-        self._last += 1
-        entry = {
-            "n": self._last,
-            "received": time.time(),
-            "status": status,
-            "reason": reason,
-            "request": self._requests,
-            "event": event,
-        }
-        self._ring[self._last] = (entry, size)
-        self._ring_bytes += size
-        while len(self._ring) > self._max_entries or (
-            self._ring_bytes > self._max_bytes and len(self._ring) > 1
-        ):
-            self._ring_bytes -= self._ring.pop(self._first)[1]
-            self._first += 1
+def is_refused(request: Mapping[str, Any]) -> bool:
+    """
+    Return whether a described *request* was refused as a whole.
 
-    def _enter_request(self, line: dict[str, Any]) -> None:
-        size = _weight(line)
-        self._log.append(line)
-        self._log_sizes.append(size)
-        self._log_bytes += size
-        while len(self._log) > KEPT_REQUESTS or (
-            self._log_bytes > self._max_bytes and len(self._log) > 1
-        ):
-            self._log.popleft()
-            self._log_bytes -= self._log_sizes.popleft()
-
-    def _requests_after(self, since: int) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        for line in reversed(self._log):
-            if line["n"] <= since:
-                break
-            found.append(dict(line))
-        return found[::-1]
-
-    def _after(self, since: int, limit: int | None) -> list[dict[str, Any]]:
-        start = max(since + 1, self._first)
-        stop = self._last + 1 if limit is None else min(self._last + 1, start + limit)
-        return [dict(self._ring[n][0]) for n in range(start, stop)]
+    It failed without a reason for a certain event, or events of it were not taken.
+    """
+    failed = not 200 <= request["status"] < 300 and not request["rejected"]
+    return bool(failed or request["lost"])
 
 
-def idempotence_id(event: Any) -> str | None:
-    """The id in *event*'s data as text, or None if there is none to speak of."""
+def get_idempotence_id(event: Any) -> str | None:
+    """Return the id in *event*'s data as text, or None if there is no usable one."""
     data = event.get("data") if isinstance(event, dict) else None
     value = data.get("idempotence_id") if isinstance(data, dict) else None
     if isinstance(value, str):
@@ -239,42 +260,42 @@ def idempotence_id(event: Any) -> str | None:
     return None if value is None or isinstance(value, (dict, list)) else str(value)
 
 
-def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """*headers* without what must stay secret, and with bounded values."""
-    return {name: _masked(name, value) for name, value in headers.items()}
+def mask_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return *headers* with secrets masked and long values truncated."""
+    return {name: _mask_value(name, value) for name, value in headers.items()}
 
 
-def _masked(name: str, value: str) -> str:
+def _mask_value(name: str, value: str) -> str:
     if name == "x-api-key":
         return "…" + value[-4:] if len(value) > 4 else "…"
     if name in ("authorization", "cookie", "proxy-authorization"):
         return "…"
-    return value[:_MAX_HEADER]
+    return value[:_MAX_HEADER_CHARACTERS]
 
 
-def _request_line(
+def _describe_request(
     request: Request, *, status: int, ids: list[str | None]
 ) -> dict[str, Any]:
     return {
         "time": request.time,
         "monotonic": request.monotonic,
         "connection": request.connection,
+        "method": request.method,
+        "path": request.path,
         "status": status,
         "events": len(ids),
         "bytes": request.size,
-        "headers": masked_headers(request.headers),
+        "headers": mask_headers(request.headers),
         "ids": [text for text in ids if text is not None],
     }
 
 
-def _weight(line: Mapping[str, Any]) -> int:
-    # What a client may have made large: ids of any length, and names of headers.
-    headers = line["headers"].items()
-    return sum(map(len, line["ids"])) + sum(len(k) + len(v) for k, v in headers)
+def _encode_json(event: Any) -> bytes:
+    return json.dumps(event, separators=(",", ":")).encode()
 
 
-def _digest(text: str | None) -> bytes | None:
-    # Sixteen bytes for any id, so that half a million stay near 50 MB.
+def _hash_id(text: str | None) -> bytes | None:
+    # 16 bytes for an id of any length, so that the ids take a bounded memory.
     if text is None:
         return None
     return hashlib.blake2b(

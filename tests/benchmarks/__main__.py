@@ -26,6 +26,7 @@ NAMES = (
     "growth",
     "heartbeat",
     "fleet",
+    "outbox",
     "peers",
 )
 """A module each, with a function ``measure`` that returns its figures."""

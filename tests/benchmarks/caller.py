@@ -25,7 +25,7 @@ from .sink import Sink, running
 
 ROUNDS = 60
 BURST = 2_000
-"""Calls a round, over all threads; the buffer holds 10,000 events."""
+"""Calls a round, over all threads; the buffer holds ten times as many."""
 
 
 def measure() -> list[Figure]:

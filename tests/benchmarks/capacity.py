@@ -1,7 +1,8 @@
 """What a number of events a day needs, on paper: from figures that `fleet` measured.
 
-    python -m tests.benchmarks.capacity --handoff N --worker N --relay N
-        --redis-in MICROSECONDS --redis-out MICROSECONDS --memory BYTES
+    python -m tests.benchmarks.capacity Redis|PostgreSQL --handoff N --worker N
+        --relay N --cpu-in MICROSECONDS --cpu-out MICROSECONDS --stored BYTES
+        --log BYTES
 
 Each line it prints is made of numbers that stand above it; what is shown is rounded,
 what is carried on is not.
@@ -25,7 +26,10 @@ BUSY = 0.5
 """Share of a CPU that is planned for."""
 
 REWRITE = 2
-"""Redis' memory over that of the events, while it rewrites its file."""
+"""Redis' memory over that of the events, while it rewrites its file.
+
+The same for PostgreSQL's disk: pages of deleted events are used again, not given back.
+"""
 
 _SERVER = 16
 """GiB of one Redis server; more takes long to be read when it starts again."""
@@ -46,28 +50,33 @@ class Measured(NamedTuple):
         handoff: Events per second that an application process hands over.
         worker: Events per second of a relay's worker, with ODP's 100 ms a request.
         relay: Events per CPU second of a relay.
-        redis_in: Microseconds of Redis' CPU to take an event.
-        redis_out: The same to lend it, and to delete it.
-        memory: Bytes in Redis for an event that waits.
+        cpu_in: Microseconds of the server's CPU to take an event.
+        cpu_out: The same to lend it, and to delete it.
+        stored: Bytes for an event that waits: of Redis' memory, or PostgreSQL's disk.
+        log: Bytes of PostgreSQL's log for an event, in and out; 0 for Redis.
     """
 
     handoff: float
     worker: float
     relay: float
-    redis_in: float
-    redis_out: float
-    memory: float
+    cpu_in: float
+    cpu_out: float
+    stored: float
+    log: float = 0.0
 
-    def command(self) -> str:
+    def command(self, queue: str) -> str:
         """Return what prints the arithmetic for these figures."""
         options = [
             f"--{name.replace('_', '-')} {_short(value)}"
             for name, value in self._asdict().items()
+            if value
         ]
-        return " ".join(["python -m tests.benchmarks.capacity", *options])
+        return " ".join(["python -m tests.benchmarks.capacity", queue, *options])
 
 
-def needs(measured: Measured, events: int = EVENTS, peak: int = PEAK) -> Iterator[str]:
+def needs(
+    queue: str, measured: Measured, events: int = EVENTS, peak: int = PEAK
+) -> Iterator[str]:
     """Yield, line by line, what so many *events* a day need."""
     average = events / _DAY
     busiest = average * peak
@@ -82,13 +91,20 @@ def needs(measured: Measured, events: int = EVENTS, peak: int = PEAK) -> Iterato
     )
 
     backlog = busiest * _HOUR
-    held = backlog * measured.memory / _GIB
+    held = backlog * measured.stored / _GIB
     room = held * REWRITE
+    of_events = f"{backlog:,.0f} x {measured.stored:.0f} bytes = {held:.1f} GiB;"
     yield f"an hour's outage at the peak: {busiest:,.0f} x {_HOUR:,} s = {backlog:,.0f}"
-    yield (
-        f"Redis' memory: {backlog:,.0f} x {measured.memory:.0f} bytes = {held:.1f} GiB;"
-        f" x {REWRITE} while its file is rewritten = {room:.1f} GiB"
-    )
+    if queue == "Redis":
+        yield (
+            f"Redis' memory: {of_events} x {REWRITE} while its file is rewritten ="
+            f" {room:.1f} GiB"
+        )
+    else:
+        yield (
+            f"PostgreSQL's disk: {of_events} x {REWRITE} with pages that wait for"
+            f" vacuum = {room:.1f} GiB"
+        )
     yield (
         f"high_water: {backlog:,.0f} at least; the default, 1,000,000, is full after"
         f" 1,000,000 / {busiest:,.0f} = {1_000_000 / busiest:.0f} s"
@@ -110,16 +126,28 @@ def needs(measured: Measured, events: int = EVENTS, peak: int = PEAK) -> Iterato
         f" {ceil(workers / relays)} workers"
     )
 
-    load = (busiest * measured.redis_in + out * measured.redis_out) / 1e6
-    servers = max(ceil(load / BUSY), ceil(room / _SERVER))
+    load = (busiest * measured.cpu_in + out * measured.cpu_out) / 1e6
     yield (
-        f"Redis' CPU: {busiest:,.0f} x {measured.redis_in:.1f} µs + {out:,.0f} x"
-        f" {measured.redis_out:.1f} µs = {load:.2f} CPUs"
+        f"the server's CPU: {busiest:,.0f} x {measured.cpu_in:.1f} µs + {out:,.0f} x"
+        f" {measured.cpu_out:.1f} µs = {load:.2f} CPUs"
     )
+    if queue == "Redis":
+        servers = max(ceil(load / BUSY), ceil(room / _SERVER))
+        yield (
+            f"Redis servers: at most half a CPU each {ceil(load / BUSY)}, at most"
+            f" {_SERVER} GiB each {ceil(room / _SERVER)}: {servers}; shards: {servers}"
+            f" x {_SPREAD} = {servers * _SPREAD}"
+        )
+        return
     yield (
-        f"Redis servers: at most half a CPU each {ceil(load / BUSY)}, at most"
-        f" {_SERVER} GiB each {ceil(room / _SERVER)}: {servers}; shards: {servers} x"
-        f" {_SPREAD} = {servers * _SPREAD}"
+        f"PostgreSQL servers: 1, of {load:.2f} / {BUSY} ="
+        f" {ceil(load / BUSY)} {'CPU' if load <= BUSY else 'CPUs'}"
+    )
+    written, daily = out * measured.log / 1e6, events * measured.log / _GIB
+    yield (
+        f"its log: {out:,.0f} x {measured.log:,.0f} bytes = {written:.1f} MB per"
+        f" second; {events:,} x {measured.log:,.0f} = {daily:,.0f} GiB a day, to"
+        " replicas and archives too"
     )
 
 
@@ -130,13 +158,19 @@ def _short(value: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the arithmetic for the figures of the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.capacity")
+    parser.add_argument("queue", choices=["Redis", "PostgreSQL"])
     for name in Measured._fields:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=float, required=True)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=float,
+            required=name != "log",
+            default=0.0,
+        )
     parser.add_argument("--events", type=int, default=EVENTS, help="a day")
     parser.add_argument("--peak", type=int, default=PEAK, help="factor of the busiest")
     asked = vars(parser.parse_args(arguments))
-    events, peak = asked.pop("events"), asked.pop("peak")
-    print("\n".join(needs(Measured(**asked), events, peak)))
+    queue, events, peak = (asked.pop(name) for name in ("queue", "events", "peak"))
+    print("\n".join(needs(queue, Measured(**asked), events, peak)))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""The way through Redis: what handing over costs, what relays carry, what waits.
+"""The way through a queue: what handing over costs, what relays carry, what waits.
 
-A server of our own holds the queue, on a free port of the loopback interface; it is
-ended by its process id. Applications and relays are fresh processes. CPU seconds of
-others are read from /proc, so this needs Linux.
+Redis and PostgreSQL in the same run. Applications and relays are fresh processes. CPU
+seconds of others are read from /proc, so this needs Linux.
 """
 
 from __future__ import annotations
@@ -18,24 +17,26 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from odp_logging import OdpEvent
-
-from ..redis_server import IS_THERE, MISSING, RedisServer
 from .caller import BURST
 from .capacity import Measured
 from .figures import Figure
 from .fleet_programs import EVENTS
+from .fleet_queues import SHARDS, PostgresQueue, Queue, RedisQueue, fill
 from .programs import ROOT, run
 from .sink import Sink, running
 
-SHARDS = 4
+QUEUES: tuple[type[RedisQueue | PostgresQueue], ...] = (RedisQueue, PostgresQueue)
+
 DELAY = 0.1
 """Seconds that ODP takes for a request."""
 
 _NO_HIGHER = 1.02
 """Two parts in a hundred are noise."""
 
-_FULL = "16 workers, batch 500"
+_PLANS = ((100, (1, 2, 4, 8)), (500, (1, 8, 16)))
+"""Numbers of workers for each size of a batch."""
+
+_MOST_WORKERS, _LARGE = 16, 500
 _WAITING = 20_000
 _RUNS = 3
 _WINDOW = 1.5
@@ -44,44 +45,50 @@ _MOST = 50_000
 
 
 def measure() -> list[Figure]:
-    """Return the figures of outcome 11; none where there is no Redis."""
-    if not IS_THERE:
-        print(f"fleet is left out: {MISSING}", file=sys.stderr)
-        return []
-    # Rewriting its file would be a second process of Redis', in some runs.
-    options = ("--auto-aof-rewrite-percentage", "0")
-    with (
-        TemporaryDirectory() as home,
-        RedisServer(Path(home) / "redis", *options) as redis,
-    ):
-        redis.ask("CONFIG", "SET", "appendfsync", "everysec")
-        kept, body, cpu_in = _memory(redis)
-        relays, cpu_out = _relays(redis)
-        handed = _handed_over(redis)
-        figures = [*_caller(redis), *(each for _, each in handed)]
-    alone, busy = relays[1, 500], relays[16, 500]
+    """Return the figures of outcome 11, for each server that is installed."""
+    figures: list[Figure] = []
+    for kind in QUEUES:
+        if kind.missing:
+            print(f"fleet is left out: {kind.missing}", file=sys.stderr)
+            continue
+        with TemporaryDirectory() as home, kind(Path(home)) as queue:
+            figures += _measure_queue(queue)
+    return figures
+
+
+def _measure_queue(queue: Queue) -> list[Figure]:
+    filled = _fill(queue)
+    relays, cpu_out, log_out = _relays(queue)
+    handed = _handed_over(queue)
     measured = Measured(
         handoff=handed[0][0],
-        worker=alone.per_second,
-        relay=busy.per_cpu,
-        redis_in=cpu_in,
-        redis_out=cpu_out,
-        memory=kept,
+        worker=relays[1, _LARGE].per_second,
+        relay=relays[_MOST_WORKERS, _LARGE].per_cpu,
+        cpu_in=filled.cpu,
+        cpu_out=cpu_out,
+        stored=filled.stored,
+        log=filled.log + log_out,
     )
-    print(f"what a day needs: {measured.command()}", file=sys.stderr)
-    return [*figures, *_of_relays(relays), *_of_redis(measured, body)]
+    command = measured.command(queue.name)
+    print(f"what a day needs: {command}", file=sys.stderr)
+    return [
+        *_caller(queue),
+        *(each for _, each in handed),
+        *_of_relays(queue, relays),
+        *_of_server(queue, filled, measured),
+    ]
 
 
 # The application.
 
 
-def _caller(redis: RedisServer) -> list[Figure]:
-    redis.ask("FLUSHALL")
-    found = run("fleet_programs", "caller", _url(redis))
+def _caller(queue: Queue) -> list[Figure]:
+    queue.use(queue.modes[0])
+    found = run("fleet_programs", "caller", queue.url)
     bare, plain, ours = found["bare"], found["plain"], found["handoff"]
     names = {
-        "p50": "tagged call, hand-off, p50",
-        "p99": "tagged call, hand-off, p99",
+        "p50": f"tagged call, hand-off to {queue.name}, p50",
+        "p99": f"tagged call, hand-off to {queue.name}, p99",
         "burst": f"the same, median of bursts of {BURST}, per call",
     }
     return [
@@ -99,35 +106,37 @@ def _caller(redis: RedisServer) -> list[Figure]:
     ]
 
 
-def _handed_over(redis: RedisServer) -> list[tuple[float, Figure]]:
+def _handed_over(queue: Queue) -> list[tuple[float, Figure]]:
     """Return events per second, as numbers and as figures; the default comes first."""
-    plans = [(100, "everysec"), (100, "always"), (500, "everysec")]
+    default, other = queue.modes
+    plans = [(100, default), (100, other), (500, default)]
     found: dict[Any, list[dict[str, float]]] = {}
     for _ in range(_RUNS):
-        for batch, fsync in plans:
-            redis.ask("FLUSHALL")
-            redis.ask("CONFIG", "SET", "appendfsync", fsync)
-            took = run("fleet_programs", "handoff", _url(redis), "--batch", batch)
-            found.setdefault((batch, fsync), []).append(took)
-            assert waiting(redis) == EVENTS
-            if fsync == "everysec":
+        for batch, mode in plans:
+            queue.use(mode)
+            took = run("fleet_programs", "handoff", queue.url, "--batch", batch)
+            found.setdefault((batch, mode), []).append(took)
+            assert queue.count_waiting() == EVENTS
+            if mode == default:
                 with running() as sink:
                     took = run("fleet_programs", "plain", sink.host, "--batch", batch)
                 found.setdefault(batch, []).append(took)
-    redis.ask("CONFIG", "SET", "appendfsync", "everysec")
+    queue.use(default)
     return [
-        (_middle(found[plan], name), _rate(what, name, found, plan))
+        (_middle(found[plan], name), _rate(queue, what, name, found, plan))
         for plan in plans
         for name, what in (("per_second", "second"), ("per_cpu", "CPU second"))
     ]
 
 
-def _rate(what: str, name: str, found: dict[Any, Any], plan: tuple[int, str]) -> Figure:
-    batch, fsync = plan
+def _rate(
+    queue: Queue, what: str, name: str, found: dict[Any, Any], plan: tuple[int, str]
+) -> Figure:
+    batch, mode = plan
     return Figure(
         11,
-        f"events handed over per {what}, one process, batch {batch},"
-        f" appendfsync {fsync}",
+        f"{queue.name}: events handed over per {what}, one process, batch {batch},"
+        f" {mode}",
         _middle(found[plan], name),
         "1/s",
         _middle(found[batch], name),
@@ -150,29 +159,33 @@ class Relayed(NamedTuple):
     busy: float
 
 
-def _relays(redis: RedisServer) -> tuple[dict[tuple[int, int], Relayed], float]:
-    """Return what relays carried by workers and batch, and Redis' CPU an event."""
+def _relays(queue: Queue) -> tuple[dict[tuple[int, int], Relayed], float, float]:
+    """
+    Return what relays carried, by workers and batch.
+
+    And the server's CPU microseconds and bytes of log for an event, in the last run.
+    """
     found: dict[tuple[int, int], Relayed] = {}
-    for batch, counts in ((100, (1, 2, 4, 8)), (500, (1, 8, 16))):
+    for batch, counts in _PLANS:
         for workers in counts:
             most = min(workers * batch / DELAY, _MOST) * (_WINDOW + 1)
-            fill(redis, round(most) - waiting(redis))
-            before = _redis_cpu(redis)
+            fill(queue.url, round(most) - queue.count_waiting())
+            cpu, log = queue.read_cpu(), queue.read_log_bytes()
             with running(delay=DELAY) as sink:
-                with relay(redis, sink, workers, batch) as pid:
+                with relay(queue.url, sink, workers, batch) as pid:
                     found[workers, batch] = _watched(pid, sink, workers)
-                took = _redis_cpu(redis) - before
-                cpu_out = took / sink.counts()["events"]
-            assert waiting(redis), "the queue ran empty while relays were measured"
-    return found, cpu_out
+                cpu, log = queue.read_cpu() - cpu, queue.read_log_bytes() - log
+                events = sink.counts()["events"]
+            assert queue.count_waiting(), "the queue was empty while relays ran"
+    return found, cpu / events, log / events
 
 
 @contextmanager
-def relay(redis: RedisServer, sink: Sink, workers: int, batch: int) -> Iterator[int]:
+def relay(url: str, sink: Sink, workers: int, batch: int) -> Iterator[int]:
     """Run a relay for the length of a ``with`` block; yield its process id."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ODP_")}
     environment |= {
-        "ODP_QUEUE_URL": _url(redis),
+        "ODP_QUEUE_URL": url,
         "ODP_API_KEY": "key",
         "ODP_API_HOST": sink.host,
         "ODP_MAX_BATCH_SIZE": str(batch),
@@ -211,11 +224,12 @@ def next_after(sink: Sink, requests: int) -> tuple[float, dict[str, Any]]:
     return time.monotonic(), found
 
 
-def _of_relays(relays: dict[tuple[int, int], Relayed]) -> list[Figure]:
+def _of_relays(queue: Queue, relays: dict[tuple[int, int], Relayed]) -> list[Figure]:
     return [
         Figure(
             11,
-            f"events relayed per second, {_workers(workers)}, batch {batch}",
+            f"{queue.name}: events relayed per second, {_workers(workers)},"
+            f" batch {batch}",
             each.per_second,
             "1/s",
             relays[1, batch].per_second if workers > 1 else None,
@@ -232,90 +246,63 @@ def _workers(count: int) -> str:
     return "1 worker" if count == 1 else f"{count} workers"
 
 
-# Redis.
+# The server.
 
 
-def _memory(redis: RedisServer) -> tuple[float, float, float]:
-    """Return bytes a waiting event takes, bytes of its JSON, and Redis' CPU for it."""
-    fill(redis, 1_000)  # what the first ones make is not counted
-    before, cpu = used(redis), _redis_cpu(redis)
-    size = fill(redis, _WAITING)
-    cpu = _redis_cpu(redis) - cpu
-    return (used(redis) - before) / _WAITING, size / _WAITING, cpu / _WAITING
+class Filled(NamedTuple):
+    """What a waiting event takes: bytes stored and logged, its JSON, and CPU µs."""
+
+    stored: float
+    log: float
+    body: float
+    cpu: float
 
 
-def _of_redis(measured: Measured, body: float) -> list[Figure]:
-    return [
+def _fill(queue: Queue) -> Filled:
+    fill(queue.url, 1_000)  # what the first ones make is not counted
+    stored, log, cpu = queue.read_bytes(), queue.read_log_bytes(), queue.read_cpu()
+    body = fill(queue.url, _WAITING)
+    taken = (
+        queue.read_bytes() - stored,
+        queue.read_log_bytes() - log,
+        body,
+        queue.read_cpu() - cpu,
+    )
+    return Filled(*(each / _WAITING for each in taken))
+
+
+def _of_server(queue: Queue, filled: Filled, measured: Measured) -> list[Figure]:
+    full = f"{_MOST_WORKERS} workers, batch {_LARGE}"
+    name = queue.name
+    figures = [
         Figure(
             11,
-            f"Redis' memory per waiting event, {_WAITING:,} of them, {SHARDS} shards",
-            measured.memory,
+            f"{name}: {queue.stored} per waiting event, {_WAITING:,} of them"
+            + (f", {SHARDS} shards" if isinstance(queue, RedisQueue) else ""),
+            filled.stored,
             "bytes",
-            body,
+            filled.body,
             "its JSON",
         ),
         Figure(
             11,
-            f"events relayed per CPU second of the relay, {_FULL}",
+            f"{name}: events relayed per CPU second of the relay, {full}",
             measured.relay,
             "1/s",
         ),
-        Figure(11, "Redis' CPU per event, in", measured.redis_in, "µs"),
+        Figure(11, f"{name}: the server's CPU per event, in", measured.cpu_in, "µs"),
         Figure(
             11,
-            "Redis' CPU per event, out",
-            measured.redis_out,
+            f"{name}: the server's CPU per event, out",
+            measured.cpu_out,
             "µs",
-            note=_FULL,
+            note=full,
         ),
     ]
-
-
-def fill(redis: RedisServer, count: int) -> int:
-    """Hand over so many events, each with an identifier of its own; return bytes."""
-    from odp_logging._secret import Hidden
-    from odp_logging.stores._url import QueueUrl, read_url
-    from odp_logging.stores.redis import Stream
-
-    url = read_url(Hidden(_url(redis)))
-    assert isinstance(url, QueueUrl)
-    stream, size = Stream(url), 0
-    for first in range(0, max(0, count), 500):
-        events = [_event(number) for number in range(first, min(first + 500, count))]
-        assert not stream.hand_over(events)
-        size += sum(len(each.json) for each in events)
-    stream.close()
-    return size
-
-
-def _event(number: int) -> OdpEvent:
-    return OdpEvent(
-        "purchased",
-        {"fs_user_id": f"u-{number}", "email": f"ada{number}@example.com"},
-        data={"item": "shirt", "price": 50.0},
-    )
-
-
-def _url(redis: RedisServer) -> str:
-    return f"{redis.url}?shards={SHARDS}"
-
-
-def waiting(redis: RedisServer) -> int:
-    """Return how many events the queue holds, on loan or not."""
-    return sum(
-        int(redis.ask("XLEN", f"odp:events:{{{shard}}}")) for shard in range(SHARDS)
-    )
-
-
-def used(redis: RedisServer) -> int:
-    """Return the bytes that Redis has in use."""
-    return int(redis.ask("INFO", "memory")["used_memory"])
-
-
-def _redis_cpu(redis: RedisServer) -> float:
-    """Return the CPU microseconds of Redis so far."""
-    found = redis.ask("INFO", "cpu")
-    return 1e6 * float(found["used_cpu_user"] + found["used_cpu_sys"])
+    if measured.log:
+        subject = f"{name}: write-ahead log per event, in and out"
+        figures.append(Figure(11, subject, measured.log, "bytes"))
+    return figures
 
 
 def _cpu_of(pid: int) -> float:

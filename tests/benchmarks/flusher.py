@@ -16,6 +16,7 @@ from typing import Any
 
 from odp_logging import OdpHandler
 
+from ..waiting import held
 from .figures import Figure
 from .programs import run
 from .shop import on_root, purchase
@@ -61,9 +62,9 @@ def main(batch: int, fast: bool) -> None:
             api_key="key", api_host=sink.host, max_batch_size=batch, background=False
         )
         on_root(handler)
-        flusher: Any = handler.client._flusher
-        flusher.prepare()
-        flusher._send_here = lambda: None  # steps are made below
+        flusher: Any = handler.client._destinations.flusher
+        flusher._dispatcher.prepare()
+        flusher._inline.try_once = lambda: None  # steps are made below
         took: dict[str, list[float]] = {}
         for _ in range(ROUNDS):
             _round(flusher, batch, took)
@@ -72,18 +73,18 @@ def main(batch: int, fast: bool) -> None:
 
 
 def _round(flusher: Any, batch: int, took: dict[str, list[float]]) -> None:
-    store, transport = flusher.store, flusher._transport
+    store, transport = flusher.store, flusher._dispatcher._transport
 
     def timed(step: str, work: Callable[[], Any]) -> Any:
-        began = time.thread_time()
+        sent_at = time.thread_time()
         result = work()
-        took.setdefault(step, []).append((time.thread_time() - began) / batch * 1e6)
+        took.setdefault(step, []).append((time.thread_time() - sent_at) / batch * 1e6)
         return result
 
     for _ in range(batch):
         purchase()
-    with store._lock.section():
-        timed("size", store._sort_in)
+    with held(store._lock):
+        timed("size", store._account_incoming)
     taken = timed("build", store.take)
     bodies = [event.to_dict() for event in taken.events]
     timed("json", lambda: [json.dumps(body) for body in bodies])

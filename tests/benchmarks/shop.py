@@ -35,6 +35,11 @@ def view() -> None:
     LOGGER.info("viewed %s", "shirt", extra={"request": 17})
 
 
+def view_plain() -> None:
+    """Log one record without a tag and without ``extra``."""
+    LOGGER.info("viewed %s", "shirt")
+
+
 def on_root(*handlers: logging.Handler) -> None:
     """Have *handlers* and no others on the root logger, at INFO."""
     root = logging.getLogger()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from selenium.webdriver.remote.webdriver import WebDriver
     from selenium.webdriver.remote.webelement import WebElement
 
-PATIENCE = 10
+PATIENCE = 30
 NAMES = ("received", "unique", "duplicates", "rejected", "requests")
 ARGUMENTS = (
     "--headless=new",
@@ -79,7 +79,7 @@ class Page:
 
         self.browser = browser
         self._wait = WebDriverWait(browser, PATIENCE, poll_frequency=0.02)
-        browser.get(f"{url}/")
+        browser.get(url)
         self.until(lambda: self.text("link") == "live")
 
     def until(self, condition: Callable[[], Any]) -> None:
@@ -100,7 +100,16 @@ class Page:
 
     def click(self, selector: str) -> None:
         """Press what *selector* finds first."""
-        self.one(selector).click()
+        from selenium.common.exceptions import StaleElementReferenceException
+
+        def pressed() -> bool:
+            try:
+                self.one(selector).click()
+            except StaleElementReferenceException:  # drawn anew in between
+                return False
+            return True
+
+        self.until(pressed)
 
     def text(self, name: str) -> str:
         """Return the text of the element with the id *name*, shown or not."""
@@ -171,6 +180,15 @@ class Page:
         self.browser.execute_cdp_cmd(  # type: ignore[attr-defined]
             "Emulation.setEmulatedMedia", {"features": features}
         )
+
+    def resize(self, width: int, height: int = 900) -> None:
+        """Give the page a window of this size; of no size, that of the browser."""
+        command, size = "Emulation.clearDeviceMetricsOverride", {}
+        if width:
+            command = "Emulation.setDeviceMetricsOverride"
+            size = {"width": width, "height": height}
+            size |= {"deviceScaleFactor": 1, "mobile": False}  # type: ignore[dict-item]
+        self.browser.execute_cdp_cmd(command, size)  # type: ignore[attr-defined]
 
     def keep_picture(self, name: str) -> None:
         """Save a picture for who wants to look: ODP_TEST_PICTURES names the folder."""

@@ -18,7 +18,7 @@ from odp_logging.emulator import Emulator
 from .browsing import Page, chromium
 
 KEY = "W4WzcEs-ABgXorzY7h1LCQ"
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def page(browser: Any, odp: Emulator) -> Iterator[Page]:
     """The page of this test's emulator."""
-    yield Page(browser, odp.url)
+    yield Page(browser, odp.page)
     browser.get("about:blank")
     browser.get_log("browser")  # what this test provoked is nothing to the next
 
@@ -113,10 +113,13 @@ def call(
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
-    """Send one request on a connection of its own."""
+    """Send one request on a connection of its own, with the access token."""
     connection = connect(odp)
+    lines = dict(headers or {})
+    if "authorization" not in map(str.lower, lines):
+        lines["Authorization"] = f"Bearer {odp.token}"
     try:
-        return exchange(connection, method, path, body, headers)
+        return exchange(connection, method, path, body, lines)
     finally:
         connection.close()
 

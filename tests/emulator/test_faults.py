@@ -128,6 +128,23 @@ def test_faults_can_be_listed_and_unset(odp: Emulator) -> None:
     assert _statuses(odp, 1) == [202]
 
 
+def test_a_fault_with_seconds_says_how_many_are_left(odp: Emulator) -> None:
+    """The list has them for a countdown; other faults have no such field."""
+    lasting, limited = ask_fault(
+        odp, [{"status": 503, "seconds": 60}, {"status": 429, "count": 2}]
+    ).json
+
+    assert 0 < lasting["seconds_left"] <= 60
+    assert "seconds_left" not in limited
+
+
+def test_the_python_name_of_count_is_the_name_over_http(odp: Emulator) -> None:
+    """The old name of the Python helper leads to the one that both have."""
+    reply = ask_fault(odp, {"status": 503, "times": 3})
+
+    assert reply.message == "unknown fault field 'times': did you mean 'count'?"
+
+
 def test_one_fault_can_be_unset(odp: Emulator) -> None:
     """A fault is unset by its id, the others stay, and no id comes twice."""
     path = "/_emulator/faults"
@@ -218,11 +235,11 @@ def test_a_fault_ends_after_its_seconds() -> None:
 
     assert faults.strike([], 0) is not None
     now[0] = 104.9
-    assert faults.counts() == (1, 1)
+    assert faults.count() == (1, 1)
     now[0] = 105.0
     assert faults.strike([], 0) is None
-    assert faults.active() == []
-    assert faults.counts() == (0, 1)
+    assert faults.list_active() == []
+    assert faults.count() == (0, 1)
 
 
 # What happens.

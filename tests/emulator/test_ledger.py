@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,8 @@ from odp_logging.emulator import Emulator
 from odp_logging.emulator._ledger import (
     Ledger,
     Request,
-    idempotence_id,
-    masked_headers,
+    get_idempotence_id,
+    mask_headers,
 )
 
 from .conftest import KEY, PATIENCE, an_event, call, send, some_events
@@ -25,7 +26,7 @@ def _request(size: int = 100) -> Request:
 
 
 def _serials(ledger: Ledger) -> list[int]:
-    return [entry["n"] for entry in ledger.entries()]
+    return [entry["n"] for entry in ledger.list_entries()]
 
 
 def test_received_is_unique_and_duplicates(odp: Emulator) -> None:
@@ -97,7 +98,7 @@ def test_events_without_an_id_are_never_duplicates(odp: Emulator) -> None:
 )
 def test_an_id_is_read_where_it_can_be(event: Any, found: str | None) -> None:
     """An id is a text or a number in the event's data; anything else is none."""
-    assert idempotence_id(event) == found
+    assert get_idempotence_id(event) == found
 
 
 def test_the_latest_ten_thousand_are_kept(odp: Emulator) -> None:
@@ -118,10 +119,12 @@ def test_the_ring_is_bounded_by_bytes_too() -> None:
     """Large events leave the ring early, but the newest always stays."""
     ledger = Ledger(max_bytes=1_000)
     for n in range(5):
-        ledger.record(_request(400), status=202, events=[1], kept=[an_event(n)])
+        event = an_event(n, data={"x": "x" * 300})
+        ledger.record(_request(), status=202, events=[1], kept=[event])
     assert _serials(ledger) == [4, 5]
 
-    ledger.record(_request(5_000), status=202, events=[1], kept=[an_event(6)])
+    event = an_event(6, data={"x": "x" * 5_000})
+    ledger.record(_request(), status=202, events=[1], kept=[event])
 
     assert _serials(ledger) == [6]
 
@@ -132,24 +135,24 @@ def test_the_latest_thousand_requests_are_kept() -> None:
     for _ in range(1_001):
         ledger.record(_request(), status=503, events=[])
 
-    requests = ledger.requests()
+    requests = ledger.list_requests()
 
     assert [requests[0]["n"], requests[-1]["n"], len(requests)] == [2, 1_001, 1_000]
-    assert ledger.stats()["statuses"] == {"503": 1_001}
+    assert ledger.get_stats()["statuses"] == {"503": 1_001}
 
 
 def test_the_requests_are_bounded_by_bytes_too() -> None:
     """Long ids and long names of headers cannot fill the memory by way of requests."""
-    ledger = Ledger(max_bytes=1_000)
+    ledger = Ledger(max_bytes=7_000)
     for n in range(10):
-        event = an_event(data={"idempotence_id": f"{n}" * 400})
+        event = an_event(data={"idempotence_id": f"{n}" * 1_000})
         ledger.record(_request(), status=202, events=[event], kept=[event])
-    assert [line["n"] for line in ledger.requests()] == [9, 10]
+    assert [line["n"] for line in ledger.list_requests()] == [9, 10]
 
-    request = replace(_request(), headers={"x" * 3_000: ""})
+    request = replace(_request(), headers={"x" * 5_000: ""})
     ledger.record(request, status=503, events=[])
 
-    assert [line["n"] for line in ledger.requests()] == [11]
+    assert [line["n"] for line in ledger.list_requests()] == [11]
 
 
 def test_what_is_handed_out_changes_nothing(odp: Emulator) -> None:
@@ -183,6 +186,17 @@ def test_wait_for_is_bounded(odp: Emulator) -> None:
 
     assert not odp.wait_for(2, 0.05)
     assert 0.04 < time.monotonic() - began < 2
+
+
+def test_wait_for_requests_ends_with_the_next_one(odp: Emulator) -> None:
+    """It returns what came after a serial, also for other paths; none after a time."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(odp.wait_for_requests, 0, PATIENCE)
+        call(odp, "GET", "/v3/other")
+        (first,) = waiting.result(PATIENCE)
+
+    assert (first["path"], first["status"]) == ("/v3/other", 404)
+    assert odp.wait_for_requests(first["n"], timeout=0.01) == []
 
 
 def test_clear_forgets_all_but_the_serials(odp: Emulator) -> None:
@@ -222,7 +236,7 @@ def test_headers_are_bounded_and_masked() -> None:
     """Secret headers are hidden, a short key whole, and long values cut."""
     headers = {"x-api-key": "abcd", "cookie": "secret", "x-long": "x" * 5_000}
 
-    assert masked_headers(headers) == {
+    assert mask_headers(headers) == {
         "x-api-key": "…",
         "cookie": "…",
         "x-long": "x" * 1_024,
@@ -246,6 +260,7 @@ def test_requests_keep_their_answer(odp: Emulator) -> None:
         "body": "é" * 4_096,
         "length": 5_000,
         "fault": True,
+        "note": "",
     }
     assert [by_fault["lost"], by_fault["rejected"]] == [2, 0]
     assert [partly["lost"], partly["rejected"]] == [1, 1]

@@ -11,8 +11,8 @@ import pytest
 
 from odp_logging.emulator import Emulator
 
-from ..corpus.expected import Sent
-from ..corpus.records import RECORDS
+from ..hostile.corpus.expected import Sent
+from ..hostile.corpus.records import RECORDS
 from .browsing import Page
 from .conftest import an_event, call, send
 

@@ -20,6 +20,7 @@ from .conftest import KEY, PATIENCE, an_event, call, dial, request_bytes
 pytestmark = pytest.mark.slow
 
 READY = "ODP emulator http://127.0.0.1:"
+PAGE = "ODP emulator page http://127.0.0.1:"
 
 
 @contextlib.contextmanager
@@ -70,6 +71,9 @@ def test_a_signal_ends_it_with_status_0(number: signal.Signals) -> None:
         assert line.startswith(READY)
         assert status_of(url, "any") == 202
 
+        page = process.stdout.readline() if process.stdout else ""
+        assert page.startswith(f"{PAGE}{url.rpartition(':')[2]}/?token=")
+
         process.send_signal(number)
         rest, errors = process.communicate(timeout=PATIENCE)
 
@@ -81,11 +85,14 @@ def test_an_open_page_does_not_hold_it_up() -> None:
     with program() as process:
         url = url_of(process)
         port = int(url.rpartition(":")[2])
+        assert process.stdout is not None
+        query = process.stdout.readline().strip().rpartition("/")[2]
         with (
             socket.create_connection(("127.0.0.1", port), PATIENCE) as idle,
             socket.create_connection(("127.0.0.1", port), PATIENCE) as page,
         ):
-            page.sendall(b"GET /_emulator/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            head = f"GET /_emulator/stream{query} HTTP/1.1\r\nHost: localhost"
+            page.sendall(f"{head}\r\n\r\n".encode())
             assert page.recv(1_000).startswith(b"HTTP/1.1 200 ")
             process.terminate()
             _, errors = process.communicate(timeout=PATIENCE)
@@ -116,7 +123,9 @@ def test_a_taken_port_is_said_in_one_line(odp: Emulator) -> None:
 
     assert process.returncode == 1
     assert output == ""
-    assert errors == (f"port {port} cannot be had: give another, or 0 for a free one\n")
+    assert errors == (
+        f"port {port} is in use: pass another one, or --port 0 for a free one\n"
+    )
     assert call(odp, "GET", "/healthz").status == 200
     dial(odp).close()
 
@@ -129,7 +138,7 @@ def test_a_port_that_cannot_be_is_said(port: str) -> None:
 
     assert process.returncode == 1
     assert errors.count("\n") == 1
-    assert f"port {port} cannot be had" in errors
+    assert f"port {port} cannot be used" in errors
 
 
 def test_a_word_is_no_port() -> None:

@@ -1,10 +1,12 @@
 """
-Everything dies at random, and nothing is lost: relays, Redis, ODP's answers.
+Kill relays and the queue's server at random, and count the events that ODP received.
 
-    python -m tests.fleet.chaos --events 200000 --relay-kills 20 --redis-kills 3
+    python -m tests.fleet.chaos --queue postgresql --events 200000 --server-kills 5
 
-Three applications log, three relays deliver. Relays and the Redis server are killed
-with ``kill -9`` and replaced, and ODP answers one request of ten with a fault.
+Three applications log, three relays deliver. Relays and the server are killed with
+``kill -9`` and replaced, and ODP answers one request of ten with a fault. ``--queue``
+is ``redis``, ``postgresql``, ``pgbouncer`` (PostgreSQL behind a pooler) or ``replica``
+(the primary is killed and its synchronous standby promoted).
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ from typing import NamedTuple
 from odp_logging.emulator import Emulator
 
 from ..conftest import KEY
-from ..journeys.ledgers import Books
-from ..redis_server import RedisServer
+from ..journeys.ledger_follower import LedgerFollower
 from ..waiting import until
-from .processes import RelayProcess, environment
+from .chaos_servers import KINDS
+from .processes import RelayProcess, build_environment
 
 APPLICATIONS = 3
 RELAYS = 3
@@ -46,7 +48,7 @@ for number in range(int(sys.argv[1])):
         "odp_idempotence_id": f"{sys.argv[2]}-{number}",
     })
     if number % 200 == 0:
-        while client.stats.pending > 5000:  # within its buffer: nothing is to drop
+        while client.stats.pending > 5000:  # within its buffer, which must not overflow
             time.sleep(0.01)
 while not client.flush(30):
     pass
@@ -54,109 +56,101 @@ print(client.stats.delivered, client.stats.dropped)
 """
 
 
-class Found(NamedTuple):
-    """What was left of so many events when all was quiet."""
+class Outcome(NamedTuple):
+    """Numbers of events at the end of a run; *unknown* ones were never logged."""
 
     logged: int
     lost: int
     duplicates: int
-    strangers: int
+    unknown: int
     waiting: int
-    pending: int
+    leased: int
     dead: int
     seconds: float
 
 
 def run(
     home: Path,
+    queue: str,
     *,
     events: int,
     relay_kills: int,
-    redis_kills: int,
+    server_kills: int,
     seed: int = 1,
     patience: float = 60.0,
-) -> Found:
-    """Let it all happen; return what became of so many *events*."""
-    chance = random.Random(seed)
+) -> Outcome:
+    """Log *events* and deliver them amid the kills; return what became of them."""
+    generator = random.Random(seed)
     start = time.monotonic()
     counts = [events // APPLICATIONS] * APPLICATIONS
     counts[0] += events % APPLICATIONS
     names = {f"{app}-{n}" for app, count in enumerate(counts) for n in range(count)}
     with ExitStack() as stack:
-        redis = stack.enter_context(RedisServer(home / "redis"))
+        servers = KINDS[queue](home)
+        stack.callback(servers.end)
+        servers.start()
         odp = stack.enter_context(Emulator(key=KEY, seed=seed))
         odp.fault(status=503, rate=0.05)
         odp.fault(drop="after", rate=0.05)
-        books = stack.enter_context(Books(odp))
-        url = f"{redis.url}?shards=4"
+        follower = stack.enter_context(LedgerFollower(odp))
 
-        def relay() -> RelayProcess:
-            made = RelayProcess(url, odp, "--workers", "2", "--lease", "3")
-            return stack.enter_context(made)
+        def start_relay() -> RelayProcess:
+            relay = RelayProcess(servers.url, odp, "--workers", "2", "--lease", "3")
+            return stack.enter_context(relay)
 
-        relays = [relay() for _ in range(RELAYS)]
+        relays = [start_relay() for _ in range(RELAYS)]
         applications = [
-            stack.enter_context(_application(url, count, app))
+            stack.enter_context(_Application(servers.url, count, app))
             for app, count in enumerate(counts)
         ]
-        deaths = ["relay"] * relay_kills + ["redis"] * redis_kills
-        chance.shuffle(deaths)
+        kills = ["relay"] * relay_kills + ["server"] * server_kills
+        generator.shuffle(kills)
         pause = threading.Event()
-        for n, death in enumerate(deaths):
-            share = events * (n + 1) * 0.8 / len(deaths)
-            until(lambda share=share: len(books.accepted) >= share, "events", patience)
-            pause.wait(chance.random() * 0.3)
-            if death == "redis":
-                redis.kill()
-                redis.start()
+        for n, kill in enumerate(kills):
+            share = events * (n + 1) * 0.8 / len(kills)
+            until(
+                lambda share=share: len(follower.accepted) >= share, "events", patience
+            )
+            pause.wait(generator.random() * 0.3)
+            if kill == "server":
+                servers.kill()
             else:
-                place = chance.randrange(RELAYS)
-                relays[place].__exit__(None, None, None)
-                relays[place] = relay()
+                index = generator.randrange(RELAYS)
+                relays[index].__exit__(None, None, None)
+                relays[index] = start_relay()
         for application in applications:
             assert application.wait(patience) == 0
         odp.clear_faults()
-        keys = [f"odp:events:{{{shard}}}" for shard in range(4)]
-        until(
-            lambda: not sum(redis.ask("XLEN", key) for key in keys),
-            "an empty queue",
-            patience,
-        )
-        for one in relays:
-            assert one.end() == 0, one.text
-        waiting = sum(redis.ask("XLEN", key) for key in keys)
-        pending = sum(
-            redis.ask("XPENDING", key, "odp-relay")["pending"] for key in keys
-        )
-        dead = sum(redis.ask("XLEN", f"odp:events:dead:{{{n}}}") for n in range(4))
-    return Found(
+        until(lambda: not servers.count_left().waiting, "an empty queue", patience)
+        for relay in relays:
+            assert relay.end() == 0, relay.text
+        left = servers.count_left()
+    return Outcome(
         logged=len(names),
-        lost=len(names - books.accepted),
-        duplicates=books.duplicates,
-        strangers=len(books.accepted - names) + len(books.strangers),
-        waiting=waiting,
-        pending=pending,
-        dead=dead,
+        lost=len(names - follower.accepted),
+        duplicates=follower.duplicates,
+        unknown=len(follower.accepted - names) + len(follower.false_duplicates),
+        **left._asdict(),
         seconds=time.monotonic() - start,
     )
 
 
-class _application:
-    """One process that logs; ended by its id."""
+class _Application:
+    """A process that logs, which ends with the `with` block."""
 
     def __init__(self, url: str, count: int, name: int) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-c", SHOP, str(count), str(name)],
-            env=environment(ODP_QUEUE_URL=url),
+            env=build_environment(ODP_QUEUE_URL=url),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
 
     def wait(self, seconds: float) -> int:
-        """Wait for its end, and return its exit status."""
+        """Wait for the end of the process; return its exit status."""
         return self._process.wait(seconds)
 
-    def __enter__(self) -> _application:
+    def __enter__(self) -> _Application:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -166,24 +160,29 @@ class _application:
 
 
 def main() -> int:
-    """Run it as the command line asks; exit status 0 only if nothing was lost."""
-    parser = argparse.ArgumentParser(description="Kill at random, and count.")
+    """Run once; return exit status 0 only if no event was lost."""
+    parser = argparse.ArgumentParser(
+        description="Kill processes at random and count lost events."
+    )
+    parser.add_argument("--queue", choices=KINDS, default="redis")
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--relay-kills", type=int, default=20)
-    parser.add_argument("--redis-kills", type=int, default=3)
+    parser.add_argument("--server-kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
-        found = run(
+        outcome = run(
             Path(home),
+            options.queue,
             events=options.events,
             relay_kills=options.relay_kills,
-            redis_kills=options.redis_kills,
+            server_kills=options.server_kills,
             seed=options.seed,
             patience=600.0,
         )
-    print(found)
-    return 0 if found.lost == found.pending == found.waiting == 0 else 1
+    print(outcome)
+    is_complete = outcome.lost == outcome.waiting == outcome.leased == 0
+    return 0 if is_complete else 1
 
 
 if __name__ == "__main__":

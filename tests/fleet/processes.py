@@ -1,17 +1,20 @@
-"""An application and a relay as processes of their own."""
+"""Applications and relays as separate processes."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import TracebackType
 
 from odp_logging.emulator import Emulator
 
 from ..conftest import KEY
+from ..waiting import until
 
 SHOP = """
 import logging, sys
@@ -29,16 +32,16 @@ for number in range(int(sys.argv[1])):
 """
 
 
-def environment(**more: str) -> dict[str, str]:
-    """Return what a process of ours needs of the environment, and *more*."""
+def build_environment(**more: str) -> dict[str, str]:
+    """Return the environment of a process of these tests, with *more* variables."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **more}
 
 
-def shop(queue_url: str, count: int, program: str = SHOP, **more: str) -> str:
+def run_shop(queue_url: str, count: int, program: str = SHOP, **more: str) -> str:
     """Run an application that logs *count* events, without a key; return its stderr."""
     done = subprocess.run(
         [sys.executable, "-c", program, str(count)],
-        env=environment(ODP_QUEUE_URL=queue_url, **more),
+        env=build_environment(ODP_QUEUE_URL=queue_url, **more),
         capture_output=True,
         text=True,
         timeout=60,
@@ -49,12 +52,12 @@ def shop(queue_url: str, count: int, program: str = SHOP, **more: str) -> str:
 
 class RelayProcess:
     """
-    ``odp-logging relay`` while the `with` lasts; ended by its id.
+    ``odp-logging relay`` as a process, which ends with the `with` block.
 
     Args:
-        queue_url: Where it takes events from.
-        odp: Where it delivers them.
-        options: More of its command line.
+        queue_url: The queue from which it takes events.
+        odp: The emulator to which it delivers them.
+        options: Further options of the command.
     """
 
     def __init__(
@@ -62,34 +65,49 @@ class RelayProcess:
     ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "odp_logging", "relay", *options],
-            env=environment(
+            env=build_environment(
                 ODP_QUEUE_URL=queue_url, ODP_API_KEY=key, ODP_API_HOST=odp.url
             ),
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
         )
-        self.said: list[str] = []
+        self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            self.said.append(line)
+            self.lines.append(line)
 
     @property
     def text(self) -> str:
-        """All it has said so far."""
-        return "".join(self.said)
+        """The lines on stderr so far."""
+        return "".join(self.lines)
 
-    def end(self, number: int = signal.SIGTERM) -> int:
-        """Send it a signal, and return its exit status."""
-        self.process.send_signal(number)
+    def end(self, signal_number: int = signal.SIGTERM) -> int:
+        """Send a signal, once the process handles it; return the exit status."""
+        until(
+            lambda: self.process.poll() is not None or self._handles(signal_number),
+            "the signal handlers",
+        )
+        self.process.send_signal(signal_number)
         return self.wait()
 
+    def _handles(self, signal_number: int) -> bool:
+        """Whether the process has a handler of its own; true where nothing tells."""
+        if signal_number == signal.SIGKILL:
+            return True
+        try:
+            status = Path(f"/proc/{self.process.pid}/status").read_text()
+        except OSError:
+            return True
+        (caught,) = re.findall(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+        return bool(int(caught, 16) >> (signal_number - 1) & 1)
+
     def wait(self, seconds: float = 30.0) -> int:
-        """Wait for its end by itself, and return its exit status."""
+        """Wait for the end of the process; return its exit status."""
         status = self.process.wait(seconds)
         self._reader.join(10)
         return status

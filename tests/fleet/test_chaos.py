@@ -1,19 +1,30 @@
-"""Nothing is lost while relays and Redis are killed and ODP answers with faults."""
+"""No event is lost while relays and servers are killed and ODP answers with faults."""
 
 from __future__ import annotations
 
 import pytest
 
+from ..pgbouncer import needs_pgbouncer
+from ..postgresql import needs_postgresql
 from ..redis_server import needs_redis
 from .chaos import run
 
-pytestmark = [needs_redis, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
-def test_nothing_is_lost_while_everything_dies(tmp_path):
-    """Each event arrives, duplicates carry its id, and nothing stays pending."""
-    found = run(tmp_path, events=6000, relay_kills=4, redis_kills=2)
+@pytest.mark.parametrize(
+    "queue",
+    [
+        pytest.param("redis", marks=needs_redis),
+        pytest.param("postgresql", marks=needs_postgresql),
+        pytest.param("pgbouncer", marks=[needs_postgresql, needs_pgbouncer]),
+        pytest.param("replica", marks=needs_postgresql),
+    ],
+)
+def test_no_event_is_lost_while_processes_are_killed(tmp_path, queue):
+    """Each event arrives, duplicates have its id, and none stays in the queue."""
+    outcome = run(tmp_path, queue, events=6000, relay_kills=4, server_kills=2)
 
-    assert found.logged == 6000
-    assert (found.lost, found.strangers, found.dead) == (0, 0, 0)
-    assert (found.waiting, found.pending) == (0, 0)
+    assert outcome.logged == 6000
+    assert (outcome.lost, outcome.unknown, outcome.dead) == (0, 0, 0)
+    assert (outcome.waiting, outcome.leased) == (0, 0)

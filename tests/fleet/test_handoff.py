@@ -1,4 +1,4 @@
-"""The application's side: outages, spools, forks, ends, calls that do not wait."""
+"""Applications that hand events to a queue: outages, spools, forks, shutdown."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pytest
 from odp_logging import ConfigurationError, OdpClient, OdpHandler
 
 from ..redis_server import RedisServer, needs_redis
-from ..stores.test_redis import KEY
+from ..stores.queue.redis_stores import KEY
 from ..waiting import until
-from .processes import SHOP, environment, shop
+from .processes import SHOP, build_environment, run_shop
 
 pytestmark = needs_redis
 
@@ -51,15 +51,15 @@ def actions(redis: RedisServer) -> list[str]:
 
 
 @pytest.fixture
-def refusing() -> str:
-    """The URL of a queue where nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"redis://127.0.0.1:{taken.getsockname()[1]}/0"
+def unused_url() -> str:
+    """The URL of a queue on a port without a server."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"redis://127.0.0.1:{probe.getsockname()[1]}/0"
 
 
-def test_delivered_means_that_the_queue_has_it(redis):
-    """A flush returns when Redis has answered; no key is needed, none is there."""
+def test_an_event_is_delivered_once_the_queue_has_it(redis):
+    """A flush returns when Redis has answered; the application needs no key."""
     with OdpClient(queue_url=redis.url, handle_sigterm=False) as client:
         for n in range(250):
             client.send_odp_event("sold", {"fs_user_id": f"u{n}"})
@@ -67,11 +67,11 @@ def test_delivered_means_that_the_queue_has_it(redis):
 
         assert redis.ask("XLEN", KEY) == 250
         assert client.stats.delivered == 250
-        assert client.config.api_key is None
+        assert client._config.api_key is None
 
 
-def test_while_redis_is_down_the_buffer_keeps_within_its_bounds(redis):
-    """Nothing is silent: what waits is pending, what found no room is dropped."""
+def test_while_redis_is_down_the_buffer_keeps_its_limits(redis):
+    """Waiting events are counted as pending, and the others as dropped."""
     redis.kill()
     with OdpClient(
         queue_url=redis.url, max_queue_size=20, handle_sigterm=False
@@ -84,12 +84,12 @@ def test_while_redis_is_down_the_buffer_keeps_within_its_bounds(redis):
         assert client.flush(10)
 
     assert (down.pending, down.dropped) == (20, {"overflow": 10})
-    assert "gave no answer" in (down.last_error or "")
+    assert "refused the connection" in (down.last_error or "")
     assert redis.ask("XLEN", KEY) == 20
 
 
-def test_a_full_queue_holds_back_the_applications(redis):
-    """Beyond high_water events wait where they came from."""
+def test_events_wait_in_memory_while_the_queue_is_full(redis):
+    """They are handed over when the queue has room again."""
     url = f"{redis.url}?high_water=10"
     client = OdpClient(queue_url=url, handle_sigterm=False, shutdown_timeout=0)
     for n in range(15):
@@ -103,8 +103,8 @@ def test_a_full_queue_holds_back_the_applications(redis):
     assert client.close()
 
 
-def test_a_server_that_hangs_holds_up_no_log_call(redis, logger):
-    """Log calls go on at their speed while Redis gives no answer."""
+def test_a_server_that_hangs_delays_no_log_call(redis, logger):
+    """Log calls return at once while Redis gives no answer."""
     handler = OdpHandler(queue_url=redis.url, shutdown_timeout=0, handle_sigterm=False)
     logger.addHandler(handler)
     extra = {"odp_action": "sold", "odp_identifiers": {"fs_user_id": "u1"}}
@@ -125,35 +125,35 @@ def test_a_server_that_hangs_holds_up_no_log_call(redis, logger):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("durability", ["exit", "crash"])
-def test_what_redis_did_not_take_is_left_on_disk(redis, tmp_path, durability):
-    """With a spool an end without Redis loses nothing; the next process sends it."""
+def test_events_that_redis_did_not_take_are_kept_on_disk(redis, tmp_path, durability):
+    """With a spool they outlive a process without Redis; the next one sends them."""
     spool = {"ODP_SPOOL": str(tmp_path / "spool"), "ODP_DURABILITY": durability}
     redis.kill()
-    said = shop(redis.url, 40, ODP_SHUTDOWN_TIMEOUT="0.5", **spool)
+    errors = run_shop(redis.url, 40, ODP_SHUTDOWN_TIMEOUT="0.5", **spool)
     redis.start()
     assert redis.ask("XLEN", KEY) == 0
-    more = shop(redis.url, 1, ODP_SHUTDOWN_TIMEOUT="9", **spool)
+    next_errors = run_shop(redis.url, 1, ODP_SHUTDOWN_TIMEOUT="9", **spool)
 
-    assert "kept in the spool" in said or durability == "crash"
-    assert "undelivered" not in more
+    assert "kept in the spool" in errors or durability == "crash"
+    assert "undelivered" not in next_errors
     assert len(actions(redis)) == 41
 
 
 @pytest.mark.slow
-def test_an_end_without_redis_is_said_and_takes_no_longer(refusing):
-    """Counted on stderr, within shutdown_timeout."""
+def test_a_shutdown_without_redis_is_reported_and_takes_no_longer(unused_url):
+    """The undelivered events are counted on stderr, after shutdown_timeout."""
     start = time.monotonic()
-    said = shop(refusing, 3, ODP_SHUTDOWN_TIMEOUT="1")
+    errors = run_shop(unused_url, 3, ODP_SHUTDOWN_TIMEOUT="1")
     took = time.monotonic() - start
 
-    assert "exiting with 3 undelivered events" in said
+    assert "exiting with 3 undelivered events" in errors
     assert took < 15
 
 
 @pytest.mark.slow
-def test_an_end_hands_over_what_is_there(redis):
-    """A script that logs and ends leaves all of it in the queue."""
-    assert shop(redis.url, 500) == ""
+def test_a_shutdown_hands_over_all_events(redis):
+    """A script logs and ends; the queue has all of its events."""
+    assert run_shop(redis.url, 500) == ""
     assert redis.ask("XLEN", KEY) == 500
 
 
@@ -161,18 +161,18 @@ def test_an_end_hands_over_what_is_there(redis):
 @pytest.mark.parametrize("connected", [0, 1])
 def test_a_fork_sends_each_event_once(redis, connected):
     """Parent and child have connections of their own, and each its own events."""
-    assert shop(redis.url, connected, FORK) == ""
+    assert run_shop(redis.url, connected, FORK) == ""
 
     assert sorted(actions(redis)) == ["before", "child", "parent"]
 
 
 @pytest.mark.slow
-def test_sigterm_hands_over_and_ends_as_it_would(redis):
-    """The process dies of the signal, and its events are in the queue."""
+def test_sigterm_hands_over_all_events_and_ends_the_process(redis):
+    """The exit status names the signal, and the events are in the queue."""
     program = SHOP + "\nimport signal\nprint('ready', flush=True)\nsignal.pause()\n"
     process = subprocess.Popen(
         [sys.executable, "-c", program, "5"],
-        env=environment(ODP_QUEUE_URL=redis.url),
+        env=build_environment(ODP_QUEUE_URL=redis.url),
         stdout=subprocess.PIPE,
     )
     try:
@@ -188,8 +188,8 @@ def test_sigterm_hands_over_and_ends_as_it_would(redis):
     assert redis.ask("XLEN", KEY) == 5
 
 
-def test_in_the_foreground_an_event_is_there_when_the_call_returns(redis):
-    """With background=False no thread is needed."""
+def test_without_a_thread_an_event_is_stored_when_the_call_returns(redis):
+    """background=False hands over in the log call."""
     client = OdpClient(queue_url=redis.url, background=False, handle_sigterm=False)
     client.send_odp_event("sold", {"fs_user_id": "u1"})
 
@@ -197,39 +197,50 @@ def test_in_the_foreground_an_event_is_there_when_the_call_returns(redis):
     client.close()
 
 
-def test_a_key_is_not_for_who_hands_over(redis):
-    """configure() says where key and host belong."""
+def test_an_application_with_a_queue_takes_no_key(redis):
+    """configure() raises, and says that the relays need key and host."""
     client = OdpClient(queue_url=redis.url, handle_sigterm=False)
 
     with pytest.raises(ConfigurationError, match="give key and host to the relays"):
-        client.configure("a-key-of-theirs")
+        client.configure("another-key")
 
 
 @pytest.mark.slow
-def test_without_the_extra_it_is_named():
-    """A queue_url where redis is not installed raises at once, with the command."""
+@pytest.mark.parametrize(
+    ("module", "url", "requirement"),
+    [
+        ("redis", "redis://h/0", "'redis>=5.0.1' (odp-logging's extra redis)"),
+        (
+            "psycopg",
+            "postgresql://h/d",
+            "'psycopg[binary]>=3.1.8' (odp-logging's extra postgres)",
+        ),
+    ],
+)
+def test_a_missing_extra_is_named(module, url, requirement):
+    """Without it a queue_url raises at once, with the command to install it."""
     program = (
-        "import sys; sys.modules['redis'] = None\n"
+        f"import sys; sys.modules['{module}'] = None\n"
         "from odp_logging import OdpClient\n"
-        "try: OdpClient(queue_url='redis://h/0')\n"
+        f"try: OdpClient(queue_url='{url}')\n"
         "except ValueError as error: print(error)"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program],
-        env=environment(),
+        env=build_environment(),
         capture_output=True,
         text=True,
         timeout=60,
     )
 
-    assert done.stdout == (
-        "queue_url cannot be used: the module redis is missing; pip install"
-        " 'odp-logging[redis]'\n"
+    assert process.stdout == (
+        f"queue_url cannot be used: the module {module} is missing; pip install"
+        f" {requirement}\n"
     )
 
 
-def test_the_end_of_an_outage_is_soon_noticed(redis, tmp_path: Path):
-    """Events of the outage leave in their order, each once."""
+def test_events_are_handed_over_soon_after_an_outage(redis, tmp_path: Path):
+    """In their order, each once."""
     redis.kill()
     with OdpClient(
         queue_url=redis.url, flush_interval=0.05, handle_sigterm=False

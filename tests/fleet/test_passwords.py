@@ -1,4 +1,4 @@
-"""A queue's URL: what it may say, and that its password appears nowhere."""
+"""The URL of a queue: its parts, and that its password is never shown."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any
 import pytest
 
 from odp_logging import ConfigurationError, OdpClient, OdpHandler, OdpProcessor
-from odp_logging._cli import main
-from odp_logging._secret import Hidden
-from odp_logging.stores._url import QueueUrl, read_url
+from odp_logging._cli.main import main
+from odp_logging._config.queue_url import QueueUrl, parse_queue_url
+from odp_logging._runtime.secret import FullyHiddenSecret
 
+from ..hostile.test_secrets import everything_of, our_frames
 from ..redis_server import needs_redis
-from ..test_secrets import everything_of, our_frames
 
 SECRET = "S3cretPassw0rdXq7Z"
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    """The URL of a queue with a password, where nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"redis://shop:{SECRET}@127.0.0.1:{taken.getsockname()[1]}/0?shards=2"
+    """The URL of a queue with a password, on a port without a server."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        yield f"redis://shop:{SECRET}@127.0.0.1:{probe.getsockname()[1]}/0?shards=2"
 
 
 @needs_redis
@@ -35,32 +35,39 @@ def url() -> Iterator[str]:
 def test_nothing_shows_the_password(kind, url, caplog):
     """repr, str, vars, pickles and log lines at any level are clean."""
     caplog.set_level(logging.DEBUG)
-    thing = kind(queue_url=url, shutdown_timeout=0, handle_sigterm=False)
-    client = thing if kind is OdpClient else thing.client
+    owner = kind(queue_url=url, shutdown_timeout=0, handle_sigterm=False)
+    client = owner if kind is OdpClient else owner.client
     client.send_odp_event("sold", {"email": "a@example.com"})
     client.flush(0.5)
-    late = client._flusher._transport
-    handoff = late._inner._inner
-    stream = handoff._queue
-    parts = [thing, client, client.config, client.config.target(), client._flusher]
-    parts += [client._flusher.store, late, late._inner, handoff, stream]
-    parts += [stream._servers, stream._servers._connected(1.0)]
-    client._flusher.give_up("test")
+    dispatcher = client._destinations.flusher._dispatcher
+    guard = dispatcher._transport._inner
+    handoff = guard._inner
+    engine = handoff._queue.engine
+    parts = [
+        owner,
+        client,
+        client._config,
+        client._config.target(),
+        client._destinations.flusher,
+    ]
+    parts += [client._destinations.flusher.store, dispatcher, guard, handoff, engine]
+    parts += [engine._servers, engine._servers._open_client(1.0)]
+    client._destinations.flusher.abandon("test")
 
     assert SECRET not in "".join("".join(everything_of(part)) for part in parts)
-    assert SECRET.encode() not in pickle.dumps(thing)
-    assert "gave no answer" in caplog.text
+    assert SECRET.encode() not in pickle.dumps(owner)
+    assert "refused the connection" in caplog.text
     assert SECRET not in caplog.text + "".join(str(vars(r)) for r in caplog.records)
 
 
 @needs_redis
-def test_a_pickle_carries_no_queue(url):
-    """A spawned process has its own, from ODP_QUEUE_URL."""
+def test_a_pickle_does_not_contain_the_queue(url):
+    """A spawned process reads ODP_QUEUE_URL itself."""
     client = OdpClient(queue_url=url, max_batch_size=7, handle_sigterm=False)
-    again = pickle.loads(pickle.dumps(client))
+    copy = pickle.loads(pickle.dumps(client))
 
-    assert again.config.queue_url is None
-    assert again.config.max_batch_size == 7
+    assert copy._config.queue_url is None
+    assert copy._config.max_batch_size == 7
 
 
 @pytest.mark.parametrize(
@@ -85,7 +92,7 @@ def test_a_pickle_carries_no_queue(url):
 )
 @pytest.mark.parametrize("kind", [OdpClient, OdpHandler, OdpProcessor])
 def test_tracebacks_with_locals_do_not_show_the_password(kind, bad):
-    """An error about a URL, printed with local variables, shows none of it."""
+    """An error about the URL, printed with local variables, shows no part of it."""
 
     def construct(given: Any) -> None:
         kind(queue_url=given)
@@ -100,7 +107,7 @@ def test_tracebacks_with_locals_do_not_show_the_password(kind, bad):
 
 
 def test_a_traceback_does_not_show_the_environment(monkeypatch):
-    """Nor does an error about another setting show what ODP_QUEUE_URL holds."""
+    """An error about another setting does not show ODP_QUEUE_URL."""
     monkeypatch.setenv("ODP_QUEUE_URL", f"redis://:{SECRET}@host/0")
     with pytest.raises(ConfigurationError) as caught:
         OdpClient(max_batch_size=0)
@@ -112,7 +119,7 @@ def test_a_traceback_does_not_show_the_environment(monkeypatch):
 
 
 def test_a_bad_url_of_the_environment_is_not_quoted(monkeypatch, caplog):
-    """It raises: events would go past the queue, to wherever a key sends them."""
+    """It raises; otherwise events would be sent to ODP directly."""
     monkeypatch.setenv("ODP_QUEUE_URL", f"redis://:{SECRET}@host/0?shards=x")
     with pytest.raises(ConfigurationError) as caught:
         OdpClient("key-of-a-test", handle_sigterm=False)
@@ -125,26 +132,26 @@ def test_a_bad_url_of_the_environment_is_not_quoted(monkeypatch, caplog):
 
 
 @needs_redis
-def test_the_commands_do_not_quote_it(url, capsys):
-    """What the commands print names the queue without user and password."""
+def test_commands_do_not_show_the_password(url, capsys):
+    """They name the queue without user and password."""
     assert main(["relay", "status", "--from", url]) == 2
-    said = capsys.readouterr()
+    output = capsys.readouterr()
 
-    assert "gave no answer" in said.err
-    assert SECRET not in said.out + said.err
-    assert "shop:" not in said.out + said.err
+    assert "refused the connection" in output.err
+    assert SECRET not in output.out + output.err
+    assert "shop:" not in output.out + output.err
 
 
-def parts_of(text: str) -> QueueUrl:
-    """Return the parts of a good URL."""
-    url = read_url(Hidden(text))
+def parse_good_url(text: str) -> QueueUrl:
+    """Return the parts of a valid URL."""
+    url = parse_queue_url(FullyHiddenSecret(text))
     assert isinstance(url, QueueUrl), url
     return url
 
 
 def test_a_url_has_its_parts():
-    """Hosts, database, credentials and options, all of them optional but a host."""
-    url = parts_of(
+    """Hosts, database, credentials and options; only a host is required."""
+    url = parse_good_url(
         "rediss+cluster://us%40er:p%2Fw@a:1,[::1]:2,c/3?stream=s:e&shards=4"
         "&account=shop&high_water=9"
     )
@@ -152,14 +159,41 @@ def test_a_url_has_its_parts():
     assert url.engine == "redis" and url.is_private and url.flavours == ("cluster",)
     assert url.hosts == (("a", 1), ("::1", 2), ("c", None))
     assert url.path == "3"
-    assert url.credentials.reveal() == ("us@er", "p/w")
-    assert (url.stream, url.shards, url.alias, url.high_water) == ("s:e", 4, "shop", 9)
-    assert parts_of("redis://h").credentials.reveal() == (None, None)
+    assert url.credentials.get_secret_value() == ("us@er", "p/w")
+    assert (url.get_option("stream"), url.get_option("shards")) == ("s:e", 4)
+    assert (url.alias, url.high_water) == ("shop", 9)
+    assert parse_good_url("redis://h").credentials.get_secret_value() == (None, None)
+    assert url.display_url == "rediss+cluster://a:1,[::1]:2,c/3?stream=s:e"
+    assert parse_good_url("REDIS://[::1]#").hosts == (("::1", None),)
 
 
-def test_a_new_password_leaves_the_spool_where_it_is():
-    """The account of a queue, as file names have it, does not depend on credentials."""
-    one, two = parts_of("redis://:old@h/0"), parts_of("redis://:new@h/0")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rediss+cluster://a:1,[::1:2",
+        "redis://[::1]x:2",
+        "redis://a,[::1]]",
+        "redis://",
+        "redis:///0",
+        "//h/0",
+        "redis://h/0#here",
+        "redis://h/0?stream=s#here",
+        "redis:/h",
+        "+redis://h",
+    ],
+)
+def test_a_text_that_is_no_url_of_a_queue_is_refused(text):
+    """Bad brackets, a fragment or missing parts, on every Python."""
+    assert str(parse_queue_url(FullyHiddenSecret(text))).startswith(
+        "a URL such as redis://"
+    )
 
-    assert one.account == two.account
-    assert one.account != parts_of("redis://:old@h/0?account=other").account
+
+def test_a_new_password_does_not_move_the_spool():
+    """The part of its file names does not depend on the credentials."""
+    one, two = parse_good_url("redis://:old@h/0"), parse_good_url("redis://:new@h/0")
+
+    assert one.fingerprint == two.fingerprint
+    assert (
+        one.fingerprint != parse_good_url("redis://:old@h/0?account=other").fingerprint
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,18 +17,11 @@ Serve = Callable[..., Server]
 
 
 @pytest.fixture
-def odp() -> Iterator[Emulator]:
-    """An emulator that outlives the servers."""
-    with Emulator() as running:
-        yield running
-
-
-@pytest.fixture
 def serve(odp: Emulator, tmp_path: Path) -> Iterator[Serve]:
     """Starts a server and waits until it answers; all are ended with the test."""
     with ExitStack() as stack:
 
-        def start(command: str, **settings: object) -> Server:
+        def start(command: str, **settings: Any) -> Server:
             server = Server(command, tmp_path, odp, **settings)
             stack.callback(server.close)
             server.wait_ready()

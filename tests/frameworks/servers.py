@@ -9,13 +9,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import requests
 
 from odp_logging.emulator import Emulator
 
-from ..journeys.pythons import ROOT, Ended, Program
+from ..journeys.pythons import ROOT, Program, ProgramResult
 
 APPS = Path(__file__).parent / "apps"
 LIMIT = 20.0
@@ -29,11 +30,18 @@ class Server:
     Args:
         command: What is typed after ``python -m``, with ``{port}`` for its port and
             ``{folder}`` for *folder*.
+        program: What comes before *command*, if it is not ``python -m``.
         settings: For the environment: our own in small letters, others in capitals.
     """
 
     def __init__(
-        self, command: str, folder: Path, odp: Emulator, **settings: object
+        self,
+        command: str,
+        folder: Path,
+        odp: Emulator,
+        *,
+        program: Sequence[str] = (sys.executable, "-m"),
+        **settings: object,
     ) -> None:
         self.folder = folder
         shutil.copytree(APPS, folder, dirs_exist_ok=True)
@@ -46,9 +54,7 @@ class Server:
             self._held.close()
         self.url = f"http://127.0.0.1:{port}"
         words = command.format(port=port, folder=folder).split()
-        self._program = Program(
-            [sys.executable, "-m", *words], _environment(folder, odp, settings)
-        )
+        self._program = Program([*program, *words], _environment(folder, odp, settings))
         self.process = self._program.process
 
     def wait_ready(self) -> None:
@@ -109,11 +115,11 @@ class Server:
         """Do as a terminal does for Ctrl-C: tell it and all that it started."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def ended(self) -> Ended:
+    def ended(self) -> ProgramResult:
         """Wait for its end."""
         return self._program.end(LIMIT)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> Ended:
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> ProgramResult:
         """Send *number* and wait for its end."""
         self.send(number)
         return self.ended()

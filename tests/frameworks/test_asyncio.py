@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,8 @@ import pytest
 from odp_logging import OdpClient, bind_identifiers, bound_identifiers
 from odp_logging.emulator import Emulator
 
-from .workers import Program, actions, events, running
+from ..emulated import list_events
+from .workers import Program, actions, running
 
 LOOP = """
 import asyncio, logging, signal
@@ -48,12 +48,6 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture
-def odp() -> Iterator[Emulator]:
-    with Emulator() as one:
-        yield one
-
-
 def test_identifiers_stay_in_their_task(odp: Emulator) -> None:
     """A hundred tasks that take turns, their threads and their own tasks."""
     client = OdpClient("test", api_host=odp.url, handle_sigterm=False)
@@ -82,9 +76,9 @@ def test_identifiers_stay_in_their_task(odp: Emulator) -> None:
 
     assert asyncio.run(main())
     assert client.stats.rejected == {"no_identifiers": 1}
-    found = Counter(event["action"] for event in events(odp))
+    found = Counter(event["action"] for event in list_events(odp))
     assert found == dict.fromkeys(["child", "grown", "viewed", "thread", "left"], 100)
-    for event in events(odp):
+    for event in list_events(odp):
         expected = {"fs_user_id": event["data"]["user"]}
         if event["action"] == "viewed":
             expected["email"] = f"{event['data']['user']}@example.com"

@@ -15,16 +15,12 @@ import pytest
 
 from odp_logging.emulator import Emulator
 
-from .workers import APPS, ROOT, Program, actions, events, running, until
+from ..emulated import list_events
+from ..waiting import until
+from .workers import APPS, ROOT, Program, actions, running
 
 DEFAULTS = pytest.importorskip("celery.app.defaults").DEFAULTS
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def odp() -> Iterator[Emulator]:
-    with Emulator() as one:
-        yield one
 
 
 @contextmanager
@@ -80,7 +76,7 @@ def sold(odp: Emulator) -> dict[int, int]:
     """Return which process sold what, as its events say."""
     return {
         event["data"]["number"]: event["data"]["pid"]
-        for event in events(odp)
+        for event in list_events(odp)
         if event["action"] == "sold"
     }
 
@@ -116,7 +112,7 @@ def test_prefork_children_are_replaced(tmp_path: Path, odp: Emulator) -> None:
     options = ("--concurrency", "1", "--max-tasks-per-child", "2")
     with worker(tmp_path, odp, SALES, *options) as program:
         wait_for_sales(program)
-        until(lambda: actions(odp)["sold"] == 4)
+        until(lambda: actions(odp)["sold"] == 4, "four sales", 30)
 
         assert program.end(signal.SIGTERM) == 0
     assert sold(odp) == pids(program)

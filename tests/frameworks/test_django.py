@@ -12,7 +12,7 @@ import pytest
 
 from odp_logging.emulator import Emulator
 
-from ..journeys.pythons import numbers
+from ..journeys.pythons import get_numbers
 from .conftest import Serve
 from .servers import Server, accepted
 
@@ -30,7 +30,7 @@ def test_runserver(serve: Serve, odp: Emulator, number: signal.Signals) -> None:
     server.buy(1, 2, 3)
     server.stop(number)
 
-    assert numbers(odp) == [1, 2, 3]
+    assert get_numbers(odp) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -40,11 +40,11 @@ def test_reload(serve: Serve, odp: Emulator, number: signal.Signals) -> None:
     pid = server.get("/buy/1")
     pid = server.reload("django_shop/urls.py", pid)
 
-    assert numbers(odp) == [1]
+    assert get_numbers(odp) == [1]
     server.buy(2, 3)
     os.kill(pid, number)  # its parent ends with it
     assert server.ended().status == 0
-    assert numbers(odp) == [1, 2, 3]
+    assert get_numbers(odp) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("stop", [Server.terminate, Server.interrupt])
@@ -73,7 +73,23 @@ def test_gunicorn(serve: Serve, odp: Emulator, preload: str) -> None:
     server.buy(*range(6))
     server.stop()
 
-    assert numbers(odp) == [*range(6)]
+    assert get_numbers(odp) == [*range(6)]
+
+
+@pytest.mark.parametrize("command", [f"{RUNSERVER} --noreload", GUNICORN])
+def test_users_of_streams(serve: Serve, odp: Emulator, command: str) -> None:
+    """A response that streams binds in its generator; the next one is nobody's."""
+    server = serve(command.replace("--workers 2", "--workers 1"), **DJANGO)
+    for number in range(0, 20, 2):
+        server.get(f"/stream/{number}?user=u{number}")
+        server.buy(number + 1)
+    server.stop()
+
+    assert get_numbers(odp) == [*range(20)]
+    for each in odp.events():
+        number = each["event"]["data"]["n"]
+        user = {} if number % 2 else {"fs_user_id": f"u{number}"}
+        assert each["event"]["identifiers"] == {"vuid": "v1"} | user
 
 
 def test_users(serve: Serve, odp: Emulator) -> None:
@@ -85,7 +101,7 @@ def test_users(serve: Serve, odp: Emulator) -> None:
         list(pool.map(server.get, paths[6:]))
     server.stop()
 
-    assert numbers(odp) == [1, 2, 4, 5, *range(6, 60)]
+    assert get_numbers(odp) == [1, 2, 4, 5, *range(6, 60)]
     for each in odp.events():
         number = each["event"]["data"]["n"]
         user = {"fs_user_id": f"u{number}"} if number % 3 else {}

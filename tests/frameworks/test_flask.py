@@ -11,7 +11,7 @@ import pytest
 
 from odp_logging.emulator import Emulator
 
-from ..journeys.pythons import numbers
+from ..journeys.pythons import get_numbers
 from .conftest import Serve
 from .servers import accepted
 
@@ -27,7 +27,7 @@ def test_run(serve: Serve, odp: Emulator, number: signal.Signals) -> None:
     server.buy(1, 2, 3)
     server.stop(number)
 
-    assert numbers(odp) == [1, 2, 3]
+    assert get_numbers(odp) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -37,11 +37,11 @@ def test_reload(serve: Serve, odp: Emulator, number: signal.Signals) -> None:
     pid = server.get("/buy/1")
     pid = server.reload("flask_shop.py", pid)
 
-    assert numbers(odp) == [1]
+    assert get_numbers(odp) == [1]
     server.buy(2, 3)
     os.kill(pid, number)  # its parent ends with it
     assert server.ended().status == 0
-    assert numbers(odp) == [1, 2, 3]
+    assert get_numbers(odp) == [1, 2, 3]
 
 
 def test_killed_by_its_reloader(serve: Serve, odp: Emulator, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_gunicorn(serve: Serve, odp: Emulator) -> None:
         list(pool.map(server.get, paths))
     server.stop()
 
-    assert numbers(odp) == [*range(60)]
+    assert get_numbers(odp) == [*range(60)]
     for each in odp.events():
         number = each["event"]["data"]["n"]
         user = {"fs_user_id": f"u{number}"} if number % 3 else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from contextlib import suppress
 from importlib.util import find_spec
@@ -14,7 +15,7 @@ import requests
 
 from odp_logging.emulator import Emulator
 
-from ..journeys.pythons import numbers
+from ..journeys.pythons import get_numbers
 from .conftest import Serve
 from .servers import Server, accepted
 
@@ -46,7 +47,7 @@ def test_preload(serve: Serve, odp: Emulator, number: signal.Signals) -> None:
     workers, sold = ask_both(server)
     ended = server.stop(number)
 
-    assert numbers(odp) == [0, *sold]
+    assert get_numbers(odp) == [0, *sold]
     assert senders(odp)[server.process.pid] == 1
     assert {*senders(odp)} == {server.process.pid, *workers}
     assert ended.status == 0
@@ -61,7 +62,7 @@ def test_preload_sends_in_time(serve: Serve, odp: Emulator) -> None:
 
     assert odp.wait_for(len(sold) + 1)
     server.stop()
-    assert numbers(odp) == [0, *sold]
+    assert get_numbers(odp) == [0, *sold]
 
 
 @pytest.mark.parametrize("preload", ["", "--preload"])
@@ -75,7 +76,7 @@ def test_reload(serve: Serve, odp: Emulator, preload: str) -> None:
     server.stop()
 
     assert after not in workers
-    assert numbers(odp) == [*sold, 1001, 1002, 1003]
+    assert get_numbers(odp) == [*sold, 1001, 1002, 1003]
 
 
 def test_a_killed_worker(serve: Serve, odp: Emulator, tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_a_killed_worker(serve: Serve, odp: Emulator, tmp_path: Path) -> None:
     server.stop()
 
     assert odp.wait_for(3)
-    assert numbers(odp) == [1, 2, 3]
+    assert get_numbers(odp) == [1, 2, 3]
 
 
 def test_a_hanging_worker(serve: Serve, odp: Emulator) -> None:
@@ -104,7 +105,7 @@ def test_a_hanging_worker(serve: Serve, odp: Emulator) -> None:
     assert odp.wait_for(1)
     server.buy(2)
     server.stop()
-    assert numbers(odp) == [1, 2]
+    assert get_numbers(odp) == [1, 2]
 
 
 @pytest.mark.parametrize("preload", ["", "--preload"])
@@ -128,7 +129,7 @@ def test_max_requests(serve: Serve, odp: Emulator) -> None:
     server.buy(*range(12))
     server.stop()
 
-    assert numbers(odp) == [*range(12)]
+    assert get_numbers(odp) == [*range(12)]
     assert len(senders(odp)) > 2
 
 
@@ -138,7 +139,7 @@ def test_threads(serve: Serve, odp: Emulator) -> None:
     server.buy(*range(1, 6))
     server.stop()
 
-    assert numbers(odp) == [*range(6)]
+    assert get_numbers(odp) == [*range(6)]
 
 
 @pytest.mark.skipif(
@@ -153,4 +154,26 @@ def test_uvicorn_worker(serve: Serve, odp: Emulator, preload: str) -> None:
     server.buy(*range(5))
     server.stop()
 
-    assert [n for n in numbers(odp) if n >= 0] == [*range(5)]
+    assert [n for n in get_numbers(odp) if n >= 0] == [*range(5)]
+
+
+def test_gevent(serve: Serve, odp: Emulator) -> None:
+    """A slow ODP holds up no request, though gevent patches after --preload."""
+    pytest.importorskip("gevent")
+    odp.fault(latency=8)
+    server = serve(
+        "gunicorn --bind 127.0.0.1:{port} --workers 1 --worker-class gevent --preload"
+        " wsgi_shop:app",
+        flush_interval=0.1,
+    )
+    slowest = 0.0
+    for number in range(1, 11):
+        start = time.monotonic()
+        server.buy(number)
+        slowest = max(slowest, time.monotonic() - start)
+    odp.clear_faults()
+
+    assert slowest < 4
+    assert odp.wait_for(10, timeout=30)
+    server.stop()
+    assert get_numbers(odp) == list(range(1, 11))

@@ -10,7 +10,9 @@ import pytest
 
 from odp_logging.emulator import Emulator
 
-from .workers import ROOT, actions, events, until
+from ..emulated import list_events
+from ..waiting import until
+from .workers import ROOT, actions
 
 manager = pytest.importorskip("jupyter_client.manager")
 pytest.importorskip("ipykernel")
@@ -65,12 +67,6 @@ class Notebook:
 
 
 @pytest.fixture
-def odp() -> Iterator[Emulator]:
-    with Emulator() as one:
-        yield one
-
-
-@pytest.fixture
 def notebook(odp: Emulator, tmp_path: Any) -> Iterator[Notebook]:
     """A kernel of its own process, that sends to *odp*."""
     kernel = manager.KernelManager(kernel_name="python3", transport="ipc")
@@ -113,7 +109,7 @@ def test_a_cell_that_runs_again(notebook: Notebook, odp: Emulator) -> None:
         assert notebook.run(LOG % f"forced {number}") == ""
     assert notebook.run("print(len(logging.getLogger().handlers))") == "1\n"
     notebook.run("assert await odp_logging.aflush(10)")
-    shops = [event["data"].get("shop") for event in events(odp)]
+    shops = [event["data"].get("shop") for event in list_events(odp)]
     assert shops == [None, None, None, 1, 2]
     assert sum(actions(odp).values()) == 5
 
@@ -144,5 +140,5 @@ def test_a_kernel_that_is_killed(notebook: Notebook, odp: Emulator) -> None:
     notebook.restart(now=True)
     odp.clear_faults()
     notebook.run(spool)
-    until(lambda: actions(odp)["kept"] == 1)
+    until(lambda: actions(odp)["kept"] == 1, "the event of the spool", 30)
     assert actions(odp) == {"flushed": 1, "kept": 1}

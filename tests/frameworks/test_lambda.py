@@ -22,7 +22,9 @@ import pytest
 
 from odp_logging.emulator import Emulator
 
-from .workers import APPS, ROOT, Program, actions, events, running, until
+from ..emulated import list_events
+from ..waiting import until
+from .workers import APPS, ROOT, Program, actions, running
 
 pytest.importorskip("awslambdaric")
 pytestmark = [
@@ -90,7 +92,7 @@ class Cloud(ThreadingHTTPServer):
         self.invocations.put((self._number, event))
         os.kill(self.pid, signal.SIGCONT)
         answer = self.answers.get(timeout=30)
-        until(self.is_frozen)
+        until(self.is_frozen, "the freeze", 30)
         return answer
 
     def handle_error(self, *_: object) -> None:
@@ -127,15 +129,9 @@ def cloud(home: Path, odp: Emulator, function: str) -> Iterator[tuple[Cloud, Pro
                 api.shutdown()
 
 
-@pytest.fixture
-def odp() -> Iterator[Emulator]:
-    with Emulator() as one:
-        yield one
-
-
 def orders(odp: Emulator) -> list[int]:
     assert actions(odp).keys() <= {"purchased"}  # and none came twice
-    return [event["data"]["order"] for event in events(odp)]
+    return [event["data"]["order"] for event in list_events(odp)]
 
 
 def test_events_are_there_before_the_freeze(tmp_path: Path, odp: Emulator) -> None:
@@ -144,7 +140,7 @@ def test_events_are_there_before_the_freeze(tmp_path: Path, odp: Emulator) -> No
         for order in range(3):
             assert api.invoke(order=order) == f"order {order}", program.text
             assert orders(odp) == list(range(order + 1))
-    requests = [event["data"]["request"] for event in events(odp)]
+    requests = [event["data"]["request"] for event in list_events(odp)]
     assert requests == ["request-1", "request-2", "request-3"]
 
 

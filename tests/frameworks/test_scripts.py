@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from odp_logging.emulator import Emulator
 
-from .workers import ROOT, actions, events, running
+from ..emulated import list_events
+from .workers import ROOT, actions, running
 
 pytestmark = pytest.mark.slow
 SCRIPT = ROOT / "examples" / "script.py"
@@ -34,12 +34,6 @@ ENDS = {
     "sys.exit('sorry')": 1,
     "raise SystemExit": 0,
 }
-
-
-@pytest.fixture
-def odp() -> Iterator[Emulator]:
-    with Emulator() as one:
-        yield one
 
 
 @pytest.mark.parametrize(("end", "code"), ENDS.items(), ids=range(len(ENDS)))
@@ -87,7 +81,7 @@ def test_orders_from_a_pipe(odp: Emulator) -> None:
     done = _script("u1,shirt\nu2,hat\n", odp, "-")
 
     assert (done.returncode, done.stdout) == (0, "delivered 2 of 2\n")
-    assert [event["data"]["item"] for event in events(odp)] == ["shirt", "hat"]
+    assert [event["data"]["item"] for event in list_events(odp)] == ["shirt", "hat"]
 
 
 def test_a_line_that_is_no_order(odp: Emulator) -> None:
@@ -95,7 +89,7 @@ def test_a_line_that_is_no_order(odp: Emulator) -> None:
     done = _script("u1,shirt\nnonsense\nu2,hat\n", odp, "-")
 
     assert (done.returncode, "ValueError" in done.stderr) == (1, True)
-    assert [event["data"]["item"] for event in events(odp)] == ["shirt"]
+    assert [event["data"]["item"] for event in list_events(odp)] == ["shirt"]
 
 
 def test_odp_is_down(odp: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:

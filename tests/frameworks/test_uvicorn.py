@@ -12,7 +12,7 @@ import pytest
 
 from odp_logging.emulator import Emulator
 
-from ..journeys.pythons import numbers
+from ..journeys.pythons import get_numbers
 from .conftest import Serve
 from .servers import Server
 
@@ -45,7 +45,7 @@ def test_stop(serve: Serve, odp: Emulator, number: signal.Signals, where: str) -
     server.get("/slow/3")
     ended = server.stop(number)
 
-    last, *sold = numbers(odp)
+    last, *sold = get_numbers(odp)
     assert last == -server.process.pid
     assert sold == [1, 2, 3]
     if number is signal.SIGTERM:  # and still dies of it
@@ -61,7 +61,7 @@ def test_log_config(
     server.buy(1, 2, 3)
     server.stop(number)
 
-    last, *sold = numbers(odp)
+    last, *sold = get_numbers(odp)
     assert last == -server.process.pid
     assert sold == [1, 2, 3]
 
@@ -88,7 +88,7 @@ def test_workers(
     stop(server)
     server.ended()
 
-    first, second, *sold = numbers(odp)
+    first, second, *sold = get_numbers(odp)
     assert first < second < 0
     assert sold == [*range(10)]
 
@@ -103,7 +103,7 @@ def test_reload(serve: Serve, odp: Emulator) -> None:
     server.interrupt()
     server.ended()
 
-    assert [n for n in numbers(odp) if n > 0] == [1, 2, 3]
+    assert [n for n in get_numbers(odp) if n > 0] == [1, 2, 3]
 
 
 def test_users(serve: Serve, odp: Emulator) -> None:
@@ -118,7 +118,7 @@ def test_users(serve: Serve, odp: Emulator) -> None:
         list(pool.map(server.get, in_threads))
     server.stop()
 
-    _, *sold = numbers(odp)
+    _, *sold = get_numbers(odp)
     assert sold == [*range(40)]
     for each in odp.events():
         number = each["event"]["data"]["n"]

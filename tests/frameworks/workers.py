@@ -7,26 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from odp_logging.emulator import Emulator
 
+from ..emulated import list_events
+from ..waiting import until
+
 ROOT = Path(__file__).parents[2]
 APPS = Path(__file__).parent / "apps"
-
-
-def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    """Wait until *condition* holds; fail if it does not within *seconds*."""
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        pause.wait(0.01)
 
 
 class Program:
@@ -49,7 +40,7 @@ class Program:
             assert line in self.text or not ended, self.text
             return line in self.text
 
-        until(came, seconds)
+        until(came, repr(line), seconds)
 
     def end(self, signum: int | None = None, seconds: float = 30.0) -> int:
         """Send it a signal, if one is given, and return its exit code."""
@@ -86,12 +77,7 @@ def running(
         process.wait(10)
 
 
-def events(odp: Emulator) -> list[dict[str, Any]]:
-    """Return the events that *odp* took, the first one first."""
-    return [entry["event"] for entry in odp.events()]
-
-
 def actions(odp: Emulator) -> Counter[str]:
     """Return how often each action came; no event came twice."""
     assert (odp.stats()["duplicates"], odp.stats()["rejected"]) == (0, 0)
-    return Counter(event["action"] for event in events(odp))
+    return Counter(event["action"] for event in list_events(odp))

@@ -1,7 +1,7 @@
-"""The promise, row by row, as programs; its table in README; the command for both.
+"""Run the rows of the delivery table as programs, and write the table.
 
 ``python -m tests.journeys.battery`` runs every row on every CPython of this machine and
-rewrites the table; with ``--check`` it runs nothing and compares the table with the
+rewrites the table. With ``--check`` it runs nothing and compares the table with the
 results stored beside this file.
 """
 
@@ -21,25 +21,32 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from . import accounts
-from .accounts import COLUMNS, Column, Outcome, Result, Row
-from .pythons import FOUND, ROOT, Python, ready
+from . import promise_check
+from .promise_check import COLUMNS, Column, Outcome, Result, Row
+from .pythons import FOUND, ROOT, Python, prepare_python
 
-README = ROOT / "README.md"
+PAGE = ROOT / "examples" / "guarantees" / "README.md"
 STORED = Path(__file__).with_suffix(".json")
 BEGIN = "<!-- written by python -m tests.journeys.battery -->"
 END = "<!-- end of what it wrote -->"
 
-# Also where the promise is "delivered or kept": ODP answers in these rows.
+# Also for the promise "delivered or kept", because ODP answers in these rows.
 ALL = (Outcome.ALL,) * 3
 DECLARED = (Outcome.DECLARED,) * 3
+SINCE = (Outcome.SINCE, Outcome.SINCE, Outcome.FROM_DISK)
 DOWN = {"status": 503}
-METHODS = ("fork", "spawn", "forkserver")
+
+# Labels and commands of several rows.
+AT_EXIT = "atexit callbacks that log"
+CLOSED = "a handler closed and then used"
+WAIT = "wait_for_signal.py"
+HOLD = "wait_for_requests.py"
+OFTEN = "flush_interval=0.01 max_retry_delay=0.1"
 
 
 @dataclass(frozen=True)
 class Promise:
-    """A line of README's table: rows, and in each column what becomes of events."""
+    """A line of the table: its rows, and the promise in each column."""
 
     words: tuple[str, str, str]
     rows: tuple[Row, ...]
@@ -48,37 +55,28 @@ class Promise:
 PROMISES = (
     Promise(
         (
-            "all delivered within `shutdown_timeout`",
+            "all delivered, as long as events leave: see `shutdown_timeout`",
             "all delivered or kept",
             "all delivered or kept",
         ),
         (
-            Row("return", "normal exit", "end.py", ("return",), 5, ALL),
-            Row("sys.exit", "`sys.exit`", "end.py", ("status",), 5, ALL, status=3),
+            Row("return", "normal exit", "end.py return", 5, ALL),
+            Row("sys.exit", "`sys.exit`", "end.py status", 5, ALL, status=3),
             Row(
                 "uncaught",
                 "an uncaught exception",
-                "end.py",
-                ("uncaught",),
+                "end.py uncaught",
                 5,
                 ALL,
                 status=1,
                 says="Traceback.*ValueError: the application's own\n",
             ),
-            Row("atexit", "atexit callbacks that log", "at_exit.py", (), 3, ALL),
-            Row(
-                "atexit after events",
-                "atexit callbacks that log",
-                "at_exit.py",
-                ("busy",),
-                4,
-                ALL,
-            ),
+            Row("atexit", AT_EXIT, "at_exit.py", 3, ALL),
+            Row("atexit after events", AT_EXIT, "at_exit.py busy", 4, ALL),
             Row(
                 "threads outlive main",
                 "threads that outlive the main one",
-                "end.py",
-                ("outlived",),
+                "end.py outlived",
                 6,
                 ALL,
             ),
@@ -94,12 +92,11 @@ PROMISES = (
             Row(
                 "daemon threads",
                 "daemon threads that log to the very end",
-                "end.py",
-                ("daemons",),
+                "end.py daemons",
                 20,
-                (Outcome.SINCE, Outcome.SINCE, Outcome.FROM_DISK),
+                SINCE,
                 within=4,
-                ordered=False,  # two threads send what comes after the last drain
+                ordered=False,  # after the last drain two threads send
             ),
         ),
     ),
@@ -109,8 +106,7 @@ PROMISES = (
             Row(
                 "__del__",
                 "`__del__` that logs while Python is taken apart",
-                "finaliser.py",
-                (),
+                "finalizer.py",
                 2,
                 DECLARED,
             ),
@@ -118,17 +114,16 @@ PROMISES = (
     ),
     Promise(
         (
-            "each event once; what interrupts our own thread is rejected and counted",
+            "each event once; events of the flusher thread are rejected and counted",
             "same",
             "same",
         ),
         (
-            Row("signal handlers", "signal handlers", "alarm.py", (), 5200, ALL),
+            Row("signal handlers", "signal handlers", "log_in_alarm.py", 5200, ALL),
             Row(
                 "gc callbacks",
                 "gc callbacks that log within log calls",
-                "collector.py",
-                (),
+                "log_in_gc.py",
                 2000,
                 DECLARED,
                 says=".*in_callback.*|.*within a callback.*|",
@@ -138,74 +133,64 @@ PROMISES = (
     Promise(
         ("each event exactly once, from its own process", "same", "same"),
         (
-            Row("fork exit", "`os.fork`", "fork.py", ("exit",), 4, ALL),
-            Row("fork _exit", "`os.fork`", "fork.py", ("_exit",), 4, ALL),
+            Row("fork exit", "`os.fork`", "fork_once.py exit", 4, ALL),
+            Row("fork _exit", "`os.fork`", "fork_once.py _exit", 4, ALL),
             Row(
-                "fork storm", "`os.fork` amid log calls", "fork_storm.py", (), 164, ALL
+                "daemon",
+                "a daemon that flushes before it forks twice",
+                "daemonize.py",
+                6,
+                ALL,
             ),
+            Row("fork storm", "`os.fork` amid log calls", "fork_storm.py", 164, ALL),
             *(
                 Row(
                     f"{kind} {method}",
                     "`multiprocessing` and its pools by fork, spawn or forkserver",
-                    "processes.py",
-                    (kind, method),
+                    f"multiprocessing_pools.py {kind} {method}",
                     4,
                     ALL,
                 )
                 for kind in ("process", "pool", "executor")
-                for method in METHODS
+                for method in ("fork", "spawn", "forkserver")
             ),
         ),
     ),
     Promise(
         ("delivered, and the process still ends as it would", "same", "same"),
         (
-            Row(
-                "SIGTERM",
-                "SIGTERM",
-                "wait.py",
-                ("",),
-                3,
-                ALL,
-                ready=True,
-                signal=signal.SIGTERM,
-                status=-signal.SIGTERM,
-            ),
+            Row("SIGTERM", "SIGTERM", WAIT, 3, ALL, signal=signal.SIGTERM),
             Row(
                 "SIGTERM in a log call",
                 "SIGTERM",
-                "loop.py",
-                (),
+                "log_until_signal.py",
                 100,
                 ALL,
-                ready=True,
                 signal=signal.SIGTERM,
-                status=-signal.SIGTERM,
+            ),
+            *(
+                Row(signum.name, "SIGHUP, SIGQUIT", WAIT, 3, ALL, signal=signum)
+                for signum in (signal.SIGHUP, signal.SIGQUIT)
             ),
             *(
                 Row(
-                    f"SIGTERM {when}",
+                    f"SIGTERM handled {when}",
                     "SIGTERM that the application handles",
-                    "wait.py",
-                    (when,),
+                    f"{WAIT} handled-{when}",
                     4,
                     ALL,
-                    ready=True,
                     signal=signal.SIGTERM,
                     status=7,
                 )
-                for when in ("handled before", "handled after")
+                for when in ("before", "after")
             ),
             Row(
                 "SIGINT",
                 "Ctrl-C",
-                "wait.py",
-                ("warm",),
-                4,
+                WAIT,
+                3,
                 ALL,
-                ready=True,
                 signal=signal.SIGINT,
-                status=-signal.SIGINT,
                 says=".*KeyboardInterrupt\n",
             ),
         ),
@@ -217,14 +202,12 @@ PROMISES = (
                 Row(
                     f"short outage {how}",
                     "ODP down for less than the buffer holds",
-                    "hold.py",
-                    ("30", "2", "flush_interval=0.01", "max_retry_delay=0.1"),
+                    f"{HOLD} 30 2 {OFTEN}",
                     30,
                     ALL,
                     fault=DOWN if how == "503" else None,
                     down=how == "refused",
-                    ready=True,
-                    mend=True,
+                    recovers=True,
                     says=".*next attempt.*",
                 )
                 for how in ("503", "refused")
@@ -233,7 +216,7 @@ PROMISES = (
     ),
     Promise(
         (
-            "the oldest dropped, counted, told to `on_drop`, one line a minute",
+            "the oldest dropped, counted, passed to `on_drop`, one line a minute",
             "kept on disk up to `spool_max_bytes`",
             "same",
         ),
@@ -241,20 +224,11 @@ PROMISES = (
             Row(
                 "long outage",
                 "ODP down for longer",
-                "hold.py",
-                (
-                    "60",
-                    "2",
-                    "flush_interval=0.01",
-                    "max_retry_delay=0.1",
-                    "max_queue_size=20",
-                    "max_batch_size=10",
-                ),
+                f"{HOLD} 60 2 {OFTEN} max_queue_size=20 max_batch_size=10",
                 60,
                 (Outcome.DECLARED, Outcome.FROM_DISK, Outcome.FROM_DISK),
                 fault=DOWN,
-                ready=True,
-                mend=True,
+                recovers=True,
                 says=".*",
                 ordered=False,
                 spooled={"overflow": "block", "block_timeout": 10},
@@ -263,7 +237,7 @@ PROMISES = (
     ),
     Promise(
         (
-            "counted, and said once on stderr, within `shutdown_timeout` + 0.5 s",
+            "counted, and reported once on stderr, within `shutdown_timeout` + 0.5 s",
             "kept, sent by the next process",
             "same",
         ),
@@ -272,8 +246,7 @@ PROMISES = (
                 Row(
                     f"down at exit {how}",
                     "ODP down at exit",
-                    "hold.py",
-                    ("20", "0", "shutdown_timeout=0.3"),
+                    f"{HOLD} 20 0 shutdown_timeout=0.3",
                     20,
                     (Outcome.DECLARED, Outcome.KEPT, Outcome.KEPT),
                     fault=None if how == "refused" else {**DOWN, "latency": latency},
@@ -294,8 +267,7 @@ PROMISES = (
             Row(
                 "answer lost",
                 "an answer of ODP's is lost",
-                "hold.py",
-                ("10", "2", "flush_interval=0.01", "max_retry_delay=0.1"),
+                f"{HOLD} 10 2 {OFTEN}",
                 10,
                 ALL,
                 fault={"drop": "after", "count": 1},
@@ -311,35 +283,29 @@ PROMISES = (
             "nothing that a log call returned for",
         ),
         (
-            Row(
-                "kill -9",
-                "`kill -9`, out of memory",
-                "cut_off.py",
-                ("kill",),
-                70,
-                (Outcome.SINCE, Outcome.SINCE, Outcome.FROM_DISK),
-                ready=True,
-                signal=signal.SIGKILL,
-                status=-signal.SIGKILL,
+            *(
+                Row(
+                    name,
+                    "`kill -9`, out of memory",
+                    command,
+                    count,
+                    SINCE,
+                    signal=signal.SIGKILL,
+                )
+                for name, command, count in (
+                    ("kill -9", "end_abruptly.py kill", 70),
+                    ("kill -9 in a log call", "log_until_signal.py", 100),
+                )
             ),
-            Row(
-                "kill -9 in a log call",
-                "`kill -9`, out of memory",
-                "loop.py",
-                (),
-                100,
-                (Outcome.SINCE, Outcome.SINCE, Outcome.FROM_DISK),
-                ready=True,
-                signal=signal.SIGKILL,
-                status=-signal.SIGKILL,
-            ),
-            Row(
-                "os._exit",
-                "`os._exit`",
-                "cut_off.py",
-                ("_exit",),
-                70,
-                (Outcome.SINCE, Outcome.SINCE, Outcome.FROM_DISK),
+            *(
+                Row(
+                    f"os.{how}",
+                    "`os._exit` and `os.execv` of the first process",
+                    f"end_abruptly.py {how}",
+                    70,
+                    SINCE,
+                )
+                for how in ("_exit", "execv")
             ),
         ),
     ),
@@ -353,8 +319,7 @@ PROMISES = (
             Row(
                 "bad event",
                 "one bad event in a batch",
-                "hold.py",
-                ("10", "1", "flush_interval=0.1"),
+                f"{HOLD} 10 1 flush_interval=0.1",
                 10,
                 DECLARED,
                 fault={"match": ':3"'},
@@ -369,32 +334,17 @@ PROMISES = (
                 Row(
                     f"dictConfig twice {interval}",
                     "`dictConfig` again",
-                    "configure.py",
-                    (interval,),
+                    f"configure.py {interval}",
                     6,
                     ALL,
-                    ordered=False,  # the old handler's and the new one's
+                    ordered=False,  # the old and the new handler send
                 )
                 for interval in ("60", "0.01")
             ),
-            *(
-                Row(
-                    how,
-                    "a handler closed and then used",
-                    "end.py",
-                    (how,),
-                    6,
-                    ALL,
-                )
-                for how in ("closed twice", "shutdown")
-            ),
+            Row("closed twice", CLOSED, "end.py closed-twice", 6, ALL),
+            Row("shutdown", CLOSED, "end.py shutdown", 6, ALL),
             Row(
-                "collected",
-                "a handler that nobody holds",
-                "end.py",
-                ("collected",),
-                5,
-                ALL,
+                "collected", "a handler without references", "end.py collected", 5, ALL
             ),
         ),
     ),
@@ -402,51 +352,51 @@ PROMISES = (
 ROWS = tuple(row for promise in PROMISES for row in promise.rows)
 
 
-def table(stored: Mapping[str, Any]) -> str:
-    """Return what README shows of the promises and of the *stored* results."""
+def build_table(stored: Mapping[str, Any]) -> str:
+    """Return the table of the promises with the *stored* results."""
     heads = ["what happens", *(column.heading for column in COLUMNS)]
-    lines = [_line(heads), _line(["---"] * len(heads))]
+    lines = [_format_row(heads), _format_row(["---"] * len(heads))]
     for promise in PROMISES:
         cells = [
-            f"{words} ✓" if _held(promise, column, stored) else words
+            f"{words} ✓" if _is_held(promise, column, stored) else words
             for words, column in zip(promise.words, COLUMNS)
         ]
-        lines.append(_line([_linked(promise), *cells]))
-    return "\n".join([BEGIN, "", *lines, "", _summary(stored), "", END])
+        lines.append(_format_row([_format_links(promise), *cells]))
+    return "\n".join([BEGIN, "", *lines, "", _format_summary(stored), "", END])
 
 
-def shown(readme: str) -> str:
-    """Return the part of *readme* that `table` has written."""
-    start, end = readme.index(BEGIN), readme.index(END) + len(END)
-    return readme[start:end]
+def find_table(page: str) -> str:
+    """Return the part of *page* that was written by `build_table`."""
+    start, end = page.index(BEGIN), page.index(END) + len(END)
+    return page[start:end]
 
 
-def _line(cells: Sequence[str]) -> str:
+def _format_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _held(promise: Promise, column: Column, stored: Mapping[str, Any]) -> bool:
+def _is_held(promise: Promise, column: Column, stored: Mapping[str, Any]) -> bool:
     return all(row.name in stored["held"][column.name] for row in promise.rows)
 
 
-def _linked(promise: Promise) -> str:
-    """Return the names of the rows, each with a link to its program."""
-    folder = Path(__file__).parent.relative_to(ROOT) / "programs"
-    programs = {row.shown: row.program for row in reversed(promise.rows)}
-    names = dict.fromkeys(row.shown for row in promise.rows)
+def _format_links(promise: Promise) -> str:
+    """Return the row names, each with a link to its program."""
+    folder = Path("../../tests/journeys/programs")
+    programs = {row.label: row.program for row in reversed(promise.rows)}
+    names = dict.fromkeys(row.label for row in promise.rows)
     return ", ".join(
         f"[{', '.join(those)}]({(folder / program).as_posix()})"
         for program, those in groupby(names, programs.__getitem__)
     )
 
 
-def _summary(stored: Mapping[str, Any]) -> str:
+def _format_summary(stored: Mapping[str, Any]) -> str:
     pythons = ", ".join(stored["pythons"])
     text = (
-        f"[{stored['runs']} runs](tests/journeys/battery.py) on CPython {pythons},"
-        f" accounted for by idempotence id: {stored['lost']} lost without a word,"
-        f" {stored['duplicated']} delivered twice, {stored['reordered']} out of order"
-        " where the table does not say so. ✓ stands where every run held;"
+        f"[{stored['runs']} runs](../../tests/journeys/battery.py) on CPython"
+        f" {pythons}, accounted for by idempotence id: {stored['lost']} lost without a"
+        f" report, {stored['duplicated']} delivered twice, {stored['reordered']} out of"
+        " order where the table does not say so. ✓ stands where every run held;"
         " `python -m tests.journeys.battery` runs them again."
     )
     return textwrap.fill(text, 88, break_long_words=False, break_on_hyphens=False)
@@ -456,25 +406,25 @@ Case = tuple[Row, Column, Python]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the battery and rewrite README's table, or compare it."""
+    """Run the battery and rewrite the page's table, or only compare the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.journeys.battery")
     parser.add_argument("--check", action="store_true", help="run nothing, compare")
     check = parser.parse_args(arguments).check
     bad = 0 if check else _run_all()
-    readme = README.read_text(encoding="utf-8")
-    new = readme.replace(shown(readme), table(json.loads(STORED.read_text())))
+    page = PAGE.read_text(encoding="utf-8")
+    new = page.replace(find_table(page), build_table(json.loads(STORED.read_text())))
     if check:
-        print("README is what it should be" if new == readme else "README differs")
-        return int(new != readme)
-    README.write_text(new, encoding="utf-8")
+        print("the page is what it should be" if new == page else "the page differs")
+        return int(new != page)
+    PAGE.write_text(new, encoding="utf-8")
     return int(bad > 0)
 
 
 def _run_all() -> int:
-    """Run every row, store the results, and return how many did not hold."""
+    """Run every row, store the results, and return the number of failures."""
     started = time.monotonic()
     cache = ROOT / ".pytest_cache" / "d" / "pythons"
-    pythons = [ready(version, cache) for version in FOUND]
+    pythons = [prepare_python(version, cache) for version in FOUND]
     cases = [
         (row, column, python)
         for row in ROWS
@@ -482,8 +432,8 @@ def _run_all() -> int:
         for python in pythons
     ]
     with ThreadPoolExecutor(2) as pool:
-        results = list(_told(cases, pool.map(_run, cases)))
-    stored = _summed(cases, results)
+        results = list(_print_results(cases, pool.map(_run, cases)))
+    stored = _summarize(cases, results)
     STORED.write_text(json.dumps(stored, indent=1) + "\n")
     bad = sum(bool(result.problems) for result in results)
     seconds = time.monotonic() - started
@@ -494,13 +444,15 @@ def _run_all() -> int:
 def _run(case: Case) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return accounts.run(*case, Path(folder))
-        except Exception as error:  # one more that did not hold; the others go on
+            return promise_check.run(*case, Path(folder))
+        except Exception as error:  # counted as a failure; the other rows go on
             return Result((f"{type(error).__name__}: {error}",), 0, 0, 0)
 
 
-def _told(cases: Sequence[Case], results: Iterator[Result]) -> Iterator[Result]:
-    """Yield *results*, and print a line for each."""
+def _print_results(
+    cases: Sequence[Case], results: Iterator[Result]
+) -> Iterator[Result]:
+    """Yield *results*, and print one line for each."""
     for number, (case, result) in enumerate(zip(cases, results), 1):
         row, column, python = case
         word = "; ".join(result.problems) or "held"
@@ -509,8 +461,8 @@ def _told(cases: Sequence[Case], results: Iterator[Result]) -> Iterator[Result]:
         yield result
 
 
-def _summed(cases: Sequence[Case], results: Sequence[Result]) -> dict[str, Any]:
-    """Return what is stored: no dates, no machines, nothing that chance decides."""
+def _summarize(cases: Sequence[Case], results: Sequence[Result]) -> dict[str, Any]:
+    """Return the results to store, without dates, machine names or random values."""
     names = [(row.name, column.name) for row, column, _ in cases]
     bad = {name for name, result in zip(names, results) if result.problems}
     held = {*names} - bad

@@ -1,9 +1,10 @@
-"""The CPythons of this machine, and programs that run on them."""
+"""Find the CPythons of this machine, and run programs on them."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,20 +27,20 @@ ROOT = HERE.parents[1]
 MINORS = range(10, 20)
 FLOORS = ["requests>=2.31", "structlog>=23.3"]
 LIMIT = 60.0
-"""Seconds that a program may take."""
+"""Longest run of a program, in seconds."""
 
-_TO_TELL = 15.0
-"""Seconds that a program which hangs has for saying where."""
+_STACK_DUMP_SECONDS = 15.0
+"""Seconds in which a hanging program can print its stacks."""
 
-_ASK = (
+_PRINT_VERSION = (
     "import platform, sys; print(platform.python_implementation(),"
     " platform.python_version(), sys.version_info.releaselevel)"
 )
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a program ended."""
+class ProgramResult:
+    """Exit status, output and duration of a program."""
 
     status: int
     out: str
@@ -47,17 +49,27 @@ class Ended:
 
     @property
     def numbers(self) -> list[int]:
-        """What it printed, as numbers."""
+        """The numbers that the program printed."""
         return [int(word) for word in self.out.split()]
+
+    def read_audit(self) -> dict[str, Any]:
+        """Return the counts that an audited program printed; fail if they are wrong."""
+        assert (self.status, self.err.count("Traceback")) == (0, 0), self.err
+        result: dict[str, Any] = json.loads(self.out.splitlines()[-1])
+        assert (result["unbalanced"], result["first_unbalanced"]) == (0, "")
+        assert result["checks"] > 100
+        assert result["flushed"]
+        assert (result["dropped"], result["pending"]) == ({}, 0)
+        return result
 
 
 class Program:
-    """A program that runs; ended when its `with` is left, or after *limit* seconds."""
+    """A running program, killed at the end of its `with` block or after *limit* s."""
 
     def __init__(
         self, command: list[str], environment: dict[str, str], limit: float = LIMIT
     ) -> None:
-        self._began = time.monotonic()
+        self._started = time.monotonic()
         self.process = subprocess.Popen(
             command,
             env=environment,
@@ -67,25 +79,25 @@ class Program:
             text=True,
             start_new_session=True,
         )
-        self._limit = threading.Timer(limit + _TO_TELL, self._kill)
+        self._limit = threading.Timer(limit + _STACK_DUMP_SECONDS, self._kill)
         self._limit.daemon = True
         self._limit.start()
 
-    def line(self) -> str:
-        """Wait for its next line."""
+    def read_line(self) -> str:
+        """Wait for the next line of its stdout and return it."""
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def end(self, timeout: float = 30.0) -> Ended:
-        """End its stdin and wait for its end; say where it hangs if it does."""
+    def end(self, timeout: float = 30.0) -> ProgramResult:
+        """Close its stdin and wait for its end; fail with its stacks if it hangs."""
         try:
             out, err = self.process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             self._kill(signal.SIGABRT)  # faulthandler writes the stacks of all threads
-            _, err = self.process.communicate(timeout=_TO_TELL)
+            _, err = self.process.communicate(timeout=_STACK_DUMP_SECONDS)
             raise AssertionError(f"hung after {timeout} s:\n{err[-8000:]}") from None
-        seconds = time.monotonic() - self._began
-        return Ended(self.process.returncode, out, err, seconds)
+        seconds = time.monotonic() - self._started
+        return ProgramResult(self.process.returncode, out, err, seconds)
 
     def __enter__(self) -> Program:
         return self
@@ -97,7 +109,7 @@ class Program:
 
     def _kill(self, signum: int = signal.SIGKILL) -> None:
         try:
-            # Those that it started too: one that hangs must not outlive its test.
+            # Kills its child processes, too: a hanging one must not outlive the test.
             os.killpg(self.process.pid, signum)
         except ProcessLookupError:
             pass
@@ -105,39 +117,57 @@ class Program:
 
 @dataclass(frozen=True)
 class Python:
-    """An interpreter that has what the package needs."""
+    """An interpreter with the dependencies of the package installed."""
 
     version: str
     path: str
+    is_strict: bool = False
+    """Whether programs run in Python's development mode, with warnings as errors."""
 
     @property
     def minor(self) -> tuple[int, int]:
-        """Its version, as far as features go."""
+        """The major and minor version."""
         major, minor = self.version.split(".")[:2]
         return int(major), int(minor)
 
     def start(
         self, program: str, *arguments: str, limit: float = LIMIT, **settings: object
     ) -> Program:
-        """Start *program* of the folder beside this file, with *settings* for ODP_."""
+        """Start *program* of the folder programs, with *settings* as ODP_ variables."""
         kept = ("HOME", "LANG", "PATH", "SYSTEMROOT", "TMPDIR")
         environment = {name: os.environ[name] for name in kept if name in os.environ}
         environment["PYTHONPATH"] = str(ROOT)
         environment |= {f"ODP_{key.upper()}": str(settings[key]) for key in settings}
-        # That a process with threads forks is what some of them are about.
+        # Some programs fork with threads on purpose, which warns from 3.12 on.
         quiet = ["-W", "ignore:This process:DeprecationWarning", "-X", "faulthandler"]
+        if self.is_strict:
+            quiet = ["-X", "dev", "-W", "error", *quiet]
         path = str(HERE / "programs" / program)
         return Program([self.path, *quiet, path, *arguments], environment, limit)
 
+    def signal(
+        self,
+        program: str,
+        *arguments: str,
+        signum: int,
+        at: str = "ready",
+        **settings: object,
+    ) -> ProgramResult:
+        """Run *program*, send it *signum* when it prints *at*, and wait for its end."""
+        with self.start(program, *arguments, **settings) as running:
+            assert running.read_line() == at
+            running.process.send_signal(signum)
+            return running.end()
+
     def run(
         self, program: str, *arguments: str, limit: float = LIMIT, **settings: object
-    ) -> Ended:
-        """Run *program* to its end, *limit* seconds at most."""
+    ) -> ProgramResult:
+        """Run *program* to its end, at most *limit* seconds."""
         with self.start(program, *arguments, limit=limit, **settings) as running:
             return running.end(limit)
 
 
-def _candidates() -> Iterator[str]:
+def _find_candidates() -> Iterator[str]:
     yield sys.executable
     for minor in MINORS:
         for found in sorted(
@@ -146,49 +176,53 @@ def _candidates() -> Iterator[str]:
             yield str(found)
         for folder in os.environ.get("PATH", "").split(os.pathsep):
             found = Path(folder, f"python3.{minor}")
-            # pyenv's shims name interpreters that may not be there.
+            # pyenv's shims may name interpreters that are not installed.
             if found.is_file() and ".pyenv" not in str(found):
                 yield str(found)
 
 
-def _find() -> dict[str, str]:
+def _find_pythons() -> dict[str, str]:
     """Return the path of one CPython for each minor version, by full version."""
     found: dict[str, str] = {}
-    for path in _candidates():
+    for path in _find_candidates():
         answer = subprocess.run(
-            [path, "-c", _ASK], capture_output=True, text=True, check=False, timeout=20
+            [path, "-c", _PRINT_VERSION],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
         )
         name, version, level = (*answer.stdout.split(), "", "", "")[:3]
         minor = tuple(version.split(".")[:2])
         known = {tuple(other.split(".")[:2]) for other in found}
         if name == "CPython" and level == "final" and minor not in known:
             found[version] = path
-    return dict(sorted(found.items(), key=lambda item: _parts(item[0])))
+    return dict(sorted(found.items(), key=lambda item: _parse_version(item[0])))
 
 
-def _parts(version: str) -> tuple[int, ...]:
+def _parse_version(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
 
 
-FOUND = _find()
+FOUND = _find_pythons()
 
 
-def ready(version: str, cache: Path) -> Python:
-    """Return the CPython *version*, with what the package needs, kept in *cache*."""
+def prepare_python(version: str, cache: Path) -> Python:
+    """Return the CPython *version* with dependencies, in an environment in *cache*."""
     path = FOUND[version]
     if path == sys.executable:
         return Python(version, path)
     key = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()[:12]
     home = cache / f"journeys-{version}-{key}"
     home.mkdir(parents=True, exist_ok=True)
-    return Python(version, installed(path, home))
+    return Python(version, install_environment(path, home))
 
 
-def installed(path: str, home: Path, *more: str) -> str:
-    """Return the Python of a virtual environment in *home*, made if it is not there."""
+def install_environment(path: str, home: Path, *more: str) -> str:
+    """Return the Python of the virtual environment in *home*; create it if missing."""
     interpreter = home / "venv" / "bin" / "python"
     with open(home / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker of the tests may be at it
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another test worker may be creating it
         if not (home / "done").exists():
             shutil.rmtree(home / "venv", ignore_errors=True)
             _call([path, "-m", "venv", str(home / "venv")])
@@ -204,10 +238,10 @@ def _call(command: list[str]) -> None:
         pytest.fail(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}", False)
 
 
-def numbers(odp: Emulator) -> list[int]:
-    """Return the numbers of all accepted events, sorted; a duplicate fails the test."""
-    accepted = [each for each in odp.events() if each["status"] == "accepted"]
-    found = sorted(each["event"]["data"]["n"] for each in accepted)
+def get_numbers(odp: Emulator) -> list[int]:
+    """Return the sorted numbers of all accepted events; fail on duplicates."""
+    accepted = [entry for entry in odp.events() if entry["status"] == "accepted"]
+    found = sorted(entry["event"]["data"]["n"] for entry in accepted)
     twice = [number for number, count in Counter(found).items() if count > 1]
     assert not twice
     assert odp.stats()["duplicates"] == 0

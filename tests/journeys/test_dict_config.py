@@ -1,4 +1,4 @@
-"""dictConfig, applied again with events pending, returns at once and loses nothing."""
+"""dictConfig, applied again with pending events, returns at once and loses none."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ import pytest
 
 from odp_logging.emulator import Emulator
 
-from .pythons import Python, numbers
+from .pythons import Python, get_numbers
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("interval", ["60", "0.01"])
 def test_answering(python: Python, odp: Emulator, interval: str) -> None:
-    """With ODP up, the second dictConfig takes no time and all is delivered."""
+    """With ODP up, the second dictConfig returns at once; all events are delivered."""
     ended = python.run("configure.py", odp.url, interval)
 
     assert (ended.status, ended.err) == (0, "")
     assert float(ended.out) < 0.1
-    assert list(range(6)) == numbers(odp)
+    assert list(range(6)) == get_numbers(odp)
 
 
 def test_hanging(python: Python, odp: Emulator) -> None:
-    """With ODP hanging, the second dictConfig takes no time and nothing is lost."""
+    """With ODP hanging, the second dictConfig returns at once and no event is lost."""
     odp.fault(latency=1.0, keep=True, count=1)
 
     ended = python.run("configure.py", odp.url, "0")
 
     assert (ended.status, ended.err) == (0, "")
     assert float(ended.out) < 0.1
-    assert list(range(6)) == numbers(odp)
+    assert list(range(6)) == get_numbers(odp)
 
 
 def test_leftovers(python: Python, odp: Emulator, tmp_path: Path) -> None:
-    """Where an earlier process left events, no other thread imports meanwhile.
+    """With events of an earlier process, no other thread imports during dictConfig.
 
-    Loggers are made by what it imports, and dictConfig holds the lock that this takes.
+    Imported modules create loggers, which needs the lock that dictConfig holds.
     """
     settings = {"spool": tmp_path / "spool", "api_host": odp.url}
     odp.fault(status=503)
-    python.run("spooled.py", odp.url, "0", "5", "return", **settings)
+    python.run("log_to_spool.py", odp.url, "0", "5", "return", **settings)
     odp.clear_faults()
     ended = python.run("configure_leftovers.py", **settings)
 

@@ -1,4 +1,4 @@
-"""Many threads log, one thread sends, and the books are right at every moment."""
+"""Many threads log, one thread sends, and the stats are always consistent."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ import pytest
 from odp_logging import OdpClient, OdpHandler, Stats
 from odp_logging.emulator import Emulator
 
+from .programs.audited_shop import Auditor, is_balanced
+
 pytestmark = pytest.mark.slow
 
-THREADS, EACH = 8, 5_000
+THREADS, EVENTS_PER_THREAD = 8, 5_000
 
 
 def sell(client: OdpClient, number: int, **more: str) -> None:
-    """Send the event *number*."""
+    """Send the event with the number *number*."""
     client.send_odp_event("sold", {"fs_user_id": "u1"}, data={"n": number, **more})
 
 
-def flushers() -> list[threading.Thread]:
-    """Return the threads that send."""
-    return [each for each in threading.enumerate() if each.name == "odp-logging"]
+def find_flusher_threads() -> list[threading.Thread]:
+    """Return the flusher threads of this process."""
+    return [thread for thread in threading.enumerate() if thread.name == "odp-logging"]
 
 
-def in_threads(count: int, work: Callable[[int], object]) -> None:
-    """Call *work* with 0, 1, ... on as many threads, and wait for them."""
+def run_in_threads(count: int, work: Callable[[int], object]) -> None:
+    """Call *work* with 0, 1, ... on *count* threads, and join them."""
     threads = [threading.Thread(target=work, args=(k,)) for k in range(count)]
     for thread in threads:
         thread.start()
@@ -36,82 +38,72 @@ def in_threads(count: int, work: Callable[[int], object]) -> None:
         assert not thread.is_alive()
 
 
-def balanced(stats: Stats) -> bool:
-    """Whether every event is in one place."""
-    gone = sum(stats.rejected.values()) + sum(stats.dropped.values())
-    return stats.accepted == stats.delivered + gone + stats.pending
-
-
-def test_exactly_once(odp: Emulator) -> None:
-    """Each of 40,000 events of eight threads is delivered once; the books balance."""
-    client = OdpClient("key", api_host=odp.url, max_queue_size=THREADS * EACH)
-    wrong: list[Stats] = []
-    done = threading.Event()
-
-    def audit() -> None:
-        while not done.wait(0.001):
-            stats = client.stats
-            if not balanced(stats):
-                wrong.append(stats)
-
-    auditor = threading.Thread(target=audit)
-    auditor.start()
-    in_threads(THREADS, lambda k: [sell(client, k * EACH + n) for n in range(EACH)])
+def test_each_event_is_delivered_exactly_once(odp: Emulator) -> None:
+    """Each of 40,000 events of eight threads is delivered once; the stats add up."""
+    client = OdpClient(
+        "key", api_host=odp.url, max_queue_size=THREADS * EVENTS_PER_THREAD
+    )
+    auditor = Auditor(client)
+    count = EVENTS_PER_THREAD
+    run_in_threads(
+        THREADS, lambda k: [sell(client, k * count + n) for n in range(count)]
+    )
     closed = client.close(60)
-    done.set()
-    auditor.join(10)
+    auditor.end()
 
     assert closed
-    assert not wrong
-    assert client.stats.delivered == THREADS * EACH == odp.stats()["unique"]
+    assert not auditor.unbalanced
+    assert (
+        client.stats.delivered == THREADS * EVENTS_PER_THREAD == odp.stats()["unique"]
+    )
     assert odp.stats()["duplicates"] == 0
 
 
-def test_balanced_while_dropping(odp: Emulator) -> None:
-    """The books balance while a small buffer overflows and ODP fails now and then."""
+def test_stats_add_up_while_dropping(odp: Emulator) -> None:
+    """The stats add up while a small buffer overflows and ODP fails at times."""
     odp.fault(status=503, rate=0.3)
     client = OdpClient(
         "key", api_host=odp.url, max_queue_size=200, max_retry_delay=0.01
     )
     with client:
-        wrong: list[Stats] = []
+        unbalanced: list[Stats] = []
 
         def work(k: int) -> None:
             for number in range(1000):
                 sell(client, k * 1000 + number)
                 stats = client.stats
-                if not balanced(stats):
-                    wrong.append(stats)
+                if not is_balanced(stats):
+                    unbalanced.append(stats)
 
-        in_threads(4, work)
+        run_in_threads(4, work)
         odp.clear_faults()
         assert client.close(30)
 
     stats = client.stats
-    assert not wrong
+    assert not unbalanced
     assert stats.accepted == 4000
     assert stats.pending == 0
     assert stats.delivered == odp.stats()["unique"]
     assert stats.delivered + sum(stats.dropped.values()) == 4000
 
 
-def test_one_thread(odp: Emulator) -> None:
-    """A client has no thread before its first event, then one, and none once closed."""
-    before = flushers()
+def test_a_client_has_one_thread(odp: Emulator) -> None:
+    """A client starts one thread at its first event and ends it when closed."""
+    before = find_flusher_threads()
     client = OdpClient("key", api_host=odp.url, flush_interval=60)
-    assert flushers() == before
+    assert find_flusher_threads() == before
 
-    in_threads(8, lambda k: sell(client, k))
+    run_in_threads(8, lambda k: sell(client, k))
 
-    assert len(flushers()) == len(before) + 1
-    mine = [each for each in flushers() if each not in before]
+    assert len(find_flusher_threads()) == len(before) + 1
+    own_threads = [thread for thread in find_flusher_threads() if thread not in before]
     assert client.close(10)
-    mine[0].join(10)
-    assert not mine[0].is_alive()
+    own_threads[0].join(10)
+    assert not own_threads[0].is_alive()
     assert odp.stats()["unique"] == 8
 
 
-def test_size(odp: Emulator) -> None:
+def test_a_full_batch_is_sent_at_once(odp: Emulator) -> None:
     """A full batch is sent at once."""
     with OdpClient(
         "key", api_host=odp.url, flush_interval=60, max_batch_size=5
@@ -122,11 +114,11 @@ def test_size(odp: Emulator) -> None:
         sell(client, 4)
 
         assert odp.wait_for(5, 10)
-        assert [each["events"] for each in odp.requests()] == [5]
+        assert [request["events"] for request in odp.requests()] == [5]
 
 
-def test_bytes(odp: Emulator) -> None:
-    """As many bytes as a request may have are sent at once."""
+def test_a_full_request_is_sent_at_once(odp: Emulator) -> None:
+    """Events are sent at once when max_batch_bytes is reached."""
     with OdpClient(
         "key", api_host=odp.url, flush_interval=60, max_batch_bytes=10_000
     ) as client:
@@ -136,21 +128,21 @@ def test_bytes(odp: Emulator) -> None:
         sell(client, 1, **large)
 
         assert odp.wait_for(2, 10)
-        assert all(each["bytes"] <= 10_000 for each in odp.requests())
+        assert all(request["bytes"] <= 10_000 for request in odp.requests())
 
 
-def test_interval(odp: Emulator) -> None:
-    """An event waits for company as long as the interval says, and no longer."""
+def test_events_wait_for_the_flush_interval(odp: Emulator) -> None:
+    """An event waits for the flush interval to be batched, and no longer."""
     with OdpClient("key", api_host=odp.url, flush_interval=0.3) as client:
         sell(client, 0)
         sell(client, 1)
 
         assert odp.wait_for(2, 10)
-        assert [each["events"] for each in odp.requests()] == [2]
+        assert [request["events"] for request in odp.requests()] == [2]
 
 
-def test_level(odp: Emulator) -> None:
-    """A record at the flush level is sent at once, with those before it."""
+def test_flush_level_sends_at_once(odp: Emulator) -> None:
+    """A record at the flush level is sent at once, with all earlier events."""
     logger = logging.Logger("shop", logging.INFO)
     handler = OdpHandler(
         "key", api_host=odp.url, flush_interval=60, flush_level="ERROR"
@@ -162,23 +154,23 @@ def test_level(odp: Emulator) -> None:
     logger.error("returned", extra=extra)
 
     assert odp.wait_for(2, 10)
-    assert [each["events"] for each in odp.requests()] == [2]
+    assert [request["events"] for request in odp.requests()] == [2]
     handler.close()
 
 
 @pytest.mark.parametrize("end", ["flush", "close"])
-def test_request(odp: Emulator, end: str) -> None:
-    """Flush and close send what is there before they return."""
+def test_flush_and_close_send_pending_events(odp: Emulator, end: str) -> None:
+    """flush() and close() send all pending events before they return."""
     client = OdpClient("key", api_host=odp.url, flush_interval=60)
     sell(client, 0)
     assert getattr(client, end)(10)
 
-    assert [each["events"] for each in odp.requests()] == [1]
+    assert [request["events"] for request in odp.requests()] == [1]
     client.close()
 
 
-def test_two_flush(odp: Emulator) -> None:
-    """Threads that log and flush at the same time each find their own delivered."""
+def test_threads_can_flush_concurrently(odp: Emulator) -> None:
+    """Threads that log and flush at the same time each get their events delivered."""
     client = OdpClient("key", api_host=odp.url, flush_interval=60)
     late: list[int] = []
 
@@ -188,7 +180,7 @@ def test_two_flush(odp: Emulator) -> None:
             if not client.flush(10):
                 late.append(k)
 
-    in_threads(4, work)
+    run_in_threads(4, work)
 
     assert not late
     assert odp.stats()["unique"] == 80
@@ -196,21 +188,21 @@ def test_two_flush(odp: Emulator) -> None:
 
 
 def test_log_while_closing(odp: Emulator) -> None:
-    """What is logged while others close again and again is delivered all the same."""
+    """Events logged while another thread keeps closing the client are delivered."""
     client = OdpClient("key", api_host=odp.url, flush_interval=0.01)
     done = threading.Event()
 
-    def closing() -> None:
+    def close_repeatedly() -> None:
         while not done.is_set():
             client.close(10)
 
-    closer = threading.Thread(target=closing)
+    closer = threading.Thread(target=close_repeatedly)
     closer.start()
-    in_threads(4, lambda k: [sell(client, k * 500 + n) for n in range(500)])
+    run_in_threads(4, lambda k: [sell(client, k * 500 + n) for n in range(500)])
     done.set()
     closer.join(30)
 
-    # Nobody flushes or closes any more: the thread alone has to see what is left.
+    # No more flush or close: the flusher thread must find the remaining events.
     assert odp.wait_for(2000, 10)
     assert odp.stats()["duplicates"] == 0
     client.close()

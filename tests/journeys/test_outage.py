@@ -1,4 +1,4 @@
-"""An hour of failures: few lines, which add up, and stats that explain every event."""
+"""During an hour of failures, few lines and the stats account for every event."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import pytest
 from odp_logging import OdpClient, OdpEvent, OdpHandler
 from odp_logging.emulator import Emulator
 
-from .ledgers import Books
+from .ledger_follower import LedgerFollower
 
 pytestmark = pytest.mark.slow
 
 KEY = "W4WzcEs-ABgXorzY7h1LCQ"
 MINUTE = 60.0
-EACH_SECOND = 5
+CALLS_PER_SECOND = 5
 MORE = re.compile(r" \((\d+) more of this kind since the last line\)$")
 
-# Words by which a reader knows what a line is about; each line has those of one kind.
+# Words that identify the kind of a line. Each line contains those of one kind.
 KINDS = {
     "passing": "next attempt in",
     "configuration": "one probe is sent",
@@ -32,15 +32,16 @@ KINDS = {
     "bad_data": "event rejected: odp_data must be",
     "identify": "identify needs two identifiers",
     "rejected": "ODP rejected",
-    "callback": "a callback raised",
+    "recovered": "answers again",
+    "callback": "delivery continues. Fix the function",
 }
 
 
-class Hour:
-    """A clock that is turned by hand, and the lines that were written by it."""
+class FakeClock:
+    """A clock that the test advances, and the log lines written at its times."""
 
     def __init__(self) -> None:
-        # From now on, for a transport compares a deadline with the time that it is.
+        # Starts at the real time: a transport compares deadlines with the real clock.
         self.now = time.monotonic()
         self.lines: list[tuple[float, str]] = []
 
@@ -48,30 +49,30 @@ class Hour:
         return self.now
 
     def listen(self, record: logging.LogRecord) -> bool:
-        """Note a line of the library's; pass it on."""
+        """Record a line of the library, and let it pass."""
         self.lines.append((self.now, record.getMessage()))
         return True
 
-    def times(self, kind: str) -> list[float]:
-        """When lines of *kind* were written."""
+    def get_times(self, kind: str) -> list[float]:
+        """Return the times at which lines of *kind* were written."""
         return [when for when, line in self.lines if KINDS[kind] in line]
 
-    def total(self, kind: str) -> int:
-        """How often it happened by what the lines say."""
-        told = [line for _, line in self.lines if KINDS[kind] in line]
-        return len(told) + sum(int(n) for line in told for n in MORE.findall(line))
+    def count(self, kind: str) -> int:
+        """Return the number of occurrences that the lines of *kind* account for."""
+        lines = [line for _, line in self.lines if KINDS[kind] in line]
+        return len(lines) + sum(int(n) for line in lines for n in MORE.findall(line))
 
 
 class Shop:
-    """Logs what a shop logs, some of it wrong, and counts it."""
+    """A shop that logs valid and invalid events, and counts its log calls."""
 
     def __init__(self, logger: logging.Logger, client: OdpClient) -> None:
         self.logged = 0
         self._logger = logger
         self._client = client
 
-    def go_on(self) -> None:
-        """Make one log call, of one kind or another."""
+    def log_next(self) -> None:
+        """Make the next log call; its number selects the kind."""
         self.logged += 1
         number = self.logged
         if number % 70 == 0:
@@ -92,110 +93,120 @@ class Shop:
         self._logger.info("sold", extra={"odp_action": "sold", **extra})
 
     def identify(self) -> None:
-        """Identify somebody by too little."""
+        """Call identify with too few identifiers."""
         self._client.identify({"email": f"private-{self.logged}@example.com"})
 
 
 @pytest.fixture
-def hour() -> Iterator[Hour]:
-    """A clock, to which the library's logger listens."""
-    made = Hour()
+def clock() -> Iterator[FakeClock]:
+    """A clock that records the lines of the library's logger."""
+    clock = FakeClock()
     logger = logging.getLogger("odp_logging")
-    logger.addFilter(made.listen)
-    yield made
-    logger.removeFilter(made.listen)
+    logger.addFilter(clock.listen)
+    yield clock
+    logger.removeFilter(clock.listen)
 
 
-def test_an_hour_of_failures(hour: Hour, logger: logging.Logger) -> None:
-    """18,000 log calls: a line a kind a minute; lines and stats account for all."""
+def test_an_hour_of_failures(clock: FakeClock, logger: logging.Logger) -> None:
+    """For 18,000 log calls: one line per kind and minute, which account for all."""
     calls: list[tuple[int, str]] = []
 
     def on_drop(events: Sequence[OdpEvent], reason: str) -> None:
         calls.append((len(events), reason))
         raise ValueError("private payload of the application")
 
-    with Emulator(key=KEY) as odp, Books(odp) as books:
+    with Emulator(key=KEY) as odp, LedgerFollower(odp) as follower:
         client = OdpClient(
             KEY,
             api_host=odp.url,
-            background=False,  # each log call looks whether it is time to try again
+            background=False,  # each log call checks whether a retry is due
             max_queue_size=500,
             on_drop=on_drop,
             handle_sigterm=False,
             shutdown_timeout=1,
         )
-        # A client takes no clock, but its parts do.
-        client._diagnostics._clock = hour
-        client._flusher._clock = hour
+        # A client takes no clock argument, but its parts do.
+        client._diagnostics._clock = clock
+        flusher = client._destinations.flusher
+        for part in (flusher, flusher._dispatcher, flusher._inline):
+            part._clock = clock
         logger.addHandler(OdpHandler(client=client))
         shop = Shop(logger, client)
 
-        def pass_ten_minutes() -> None:
-            for _ in range(int(10 * MINUTE * EACH_SECOND)):
-                hour.now += 1 / EACH_SECOND
-                shop.go_on()
+        def log_for_ten_minutes() -> None:
+            for _ in range(int(10 * MINUTE * CALLS_PER_SECOND)):
+                clock.now += 1 / CALLS_PER_SECOND
+                shop.log_next()
 
-        def is_down() -> None:
+        def run_outage() -> None:
             odp.stop()
-            pass_ten_minutes()
+            log_for_ten_minutes()
             odp.start()
 
-        def fails(**fault: object) -> None:
+        def run_fault(**fault: object) -> None:
             odp.fault(**fault)
-            pass_ten_minutes()
+            log_for_ten_minutes()
             odp.clear_faults()
 
-        is_down()
-        fails(match="poison")
-        fails(status=503)
-        fails(status=403)
-        fails(drop="after")
-        fails(status=429, retry_after=30)
+        run_outage()
+        run_fault(match="poison")
+        run_fault(status=503)
+        run_fault(status=403)
+        run_fault(drop="after")
+        run_fault(status=429, retry_after=30)
 
-        # Back again: what was held back is told with the next line of each kind.
-        hour.now += 2 * MINUTE
+        # ODP is back. The next line of each kind reports the suppressed lines.
+        clock.now += 2 * MINUTE
         odp.fault(match="poison")
         assert client.flush(30)
-        hour.now += 2 * MINUTE
+        clock.now += 2 * MINUTE
         shop.identify()
         shop.sell(data={"card": "poison"})
         shop.sell(identifiers={})
         shop.sell(data=["private", "payload"])
-        logged = shop.logged + 4
+        assert client.flush(30)
+        # on_drop heard of all four: its next line reports three suppressed ones.
+        clock.now += 2 * MINUTE
+        shop.identify()
+        logged = shop.logged + 5
         assert client.flush(30)
         stats = client.stats
         client.close()
 
-    # At most one line a minute, each of a kind that is known, and nothing private.
-    for when, line in hour.lines:
+    # At most one line a minute, each of a known kind, and no private data.
+    for when, line in clock.lines:
         assert sum(words in line for words in KINDS.values()) == 1, line
         assert not re.search(r"private|payload|@example|poison|sold \d", line), line
         assert KEY not in line and KEY[-6:] not in line, when
     for kind in KINDS:
-        times = hour.times(kind)
+        times = clock.get_times(kind)
         gaps = [later - sooner for sooner, later in pairwise(times)]
         assert 0 < len(times) <= 64, kind
         assert min(gaps, default=MINUTE) >= MINUTE - 1e-6, kind
 
-    # What was not written is counted in what was.
+    # Suppressed lines are counted in the written ones.
     rejected = stats.rejected
-    assert hour.total("no_identifiers") == rejected["no_identifiers"] > 20
-    assert hour.total("bad_data") == rejected["bad_data"] > 20
-    assert hour.total("identify") == rejected["identify"] == logged // 70 + 1
-    assert hour.total("callback") == len(calls) > 50
+    assert clock.count("no_identifiers") == rejected["no_identifiers"] > 20
+    assert clock.count("bad_data") == rejected["bad_data"] > 20
+    assert clock.count("identify") == rejected["identify"] == logged // 70 + 2
+    assert clock.count("callback") == len(calls) > 50
 
-    # And the stats explain every log call, as the server's books do.
-    gone = sum(rejected.values()) + sum(stats.dropped.values())
-    assert stats.accepted == logged == stats.delivered + gone
+    # The stats and the server's ledger account for every log call.
+    lost = sum(rejected.values()) + sum(stats.dropped.values())
+    assert stats.accepted == logged == stats.delivered + lost
     assert stats.pending == 0
     assert stats.dropped.keys() == {"overflow"}
-    # (Of a batch whose answer was lost, one may be refused that was taken before.)
-    assert len(books.accepted - books.rejected) == stats.delivered
-    assert len(books.rejected) == rejected["refused"]
-    assert (books.missed, books.strangers, books.twice) == (0, [], [])
-    told = Counter[str]()
+    # (If an answer was lost, an event accepted before may be rejected the second time.)
+    assert len(follower.accepted - follower.rejected) == stats.delivered
+    assert len(follower.rejected) == rejected["refused"]
+    assert (follower.missed, follower.false_duplicates, follower.repeated) == (
+        0,
+        [],
+        [],
+    )
+    counts = Counter[str]()
     for count, reason in calls:
-        told[reason.partition(":")[0]] += count
-    assert told["rejected"] == rejected["refused"]
-    assert 0.9 * stats.dropped["overflow"] < told["overflow"]
-    assert told["overflow"] <= stats.dropped["overflow"]
+        counts[reason.partition(":")[0]] += count
+    assert counts["rejected"] == rejected["refused"]
+    assert 0.9 * stats.dropped["overflow"] < counts["overflow"]
+    assert counts["overflow"] <= stats.dropped["overflow"]

@@ -1,4 +1,4 @@
-"""Buffer: bounds, overflow, exact counts, many threads, interruptions."""
+"""`Buffer`: bounds, overflow, exact counts, many threads, interruptions."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 
 from odp_logging import InvalidEventError, OdpEvent
-from odp_logging._delivery import Cause, Delivery
-from odp_logging.stores import _buffer
-from odp_logging.stores._buffer import Buffer
+from odp_logging._events.delivery import Cause, Delivery
+from odp_logging._stores import buffer, limits, overflow, pending
+from odp_logging._stores.blocking import BlockingBuffer
+from odp_logging._stores.buffer import Buffer
 
-from .contract import LocalContract, balanced, event, numbers
+from .contract import LocalStoreContract, balanced, event, numbers
 
 
 def make(**changes: Any) -> Buffer:
-    """Return a buffer of ten to the batch, with what a test changes."""
+    """Return a buffer with batches of ten events and with *changes*."""
+    make_buffer = BlockingBuffer if "block_timeout" in changes else Buffer
     settings: dict[str, Any] = {
         "build": lambda logged, event_id=None: logged,
         "batch_size": 10,
@@ -26,34 +28,34 @@ def make(**changes: Any) -> Buffer:
         "max_size": 1000,
         "max_bytes": 1_000_000,
     }
-    return Buffer(**{**settings, **changes})
+    return make_buffer(**{**settings, **changes})
 
 
-class TestContract(LocalContract):
+class TestContract(LocalStoreContract):
     def make(self) -> Buffer:
         """Return a buffer in memory."""
         return make()
 
-    def test_giving_up_tells_the_doubtful_from_the_unsent(self):
+    def test_discard_separates_events_in_doubt_from_unsent_events(self):
         """Events sent without an answer are in doubt; the others are not."""
         store = self.make()
         for number in range(12):
             store.put(event(number))
         batch = store.take()
-        doubtful = Delivery.nothing_yet(10, Cause.PASSING, "", in_doubt=True)
+        doubtful = Delivery.all_pending(10, Cause.TRANSIENT, "", in_doubt=True)
         store.settle(batch, doubtful)
 
-        assert store.give_up("exit") == 12
+        assert store.discard("exit") == 12
         assert store.counts().dropped == {"in_doubt": 10, "exit": 2}
-        assert store.entered() == store.passed()
+        assert store.get_last_sequence() == store.get_settled_sequence()
         assert balanced(store)
 
-    def test_giving_up_in_mid_flight_is_counted_once(self):
-        """A delivery that comes after giving up changes no count."""
+    def test_events_discarded_during_a_request_are_counted_once(self):
+        """A delivery that arrives after discard changes no count."""
         store = self.make()
         store.put(event(1))
         batch = store.take()
-        store.give_up("exit")
+        store.discard("exit")
         store.settle(batch, Delivery(1))
 
         assert store.counts().dropped == {"in_doubt": 1}
@@ -62,14 +64,14 @@ class TestContract(LocalContract):
 
 
 def test_a_batch_is_due_when_it_is_full():
-    """put says so with the event that fills a batch, and not before."""
+    """put returns True for the event that fills a batch, and not before."""
     store = make()
 
     assert [store.put(event(number)) for number in range(10)] == [False] * 9 + [True]
 
 
-def test_a_batch_is_due_when_its_bytes_are_full():
-    """put says so when the events' bytes fill a request."""
+def test_a_batch_is_due_when_its_bytes_fill_a_request():
+    """put returns True for the event with which the bytes fill a request."""
     store = make(batch_bytes=9_000)
 
     due = [store.put(event(n, text="x" * 1000, b="y" * 1000)) for n in (1, 2)]
@@ -80,8 +82,8 @@ def test_a_batch_is_due_when_its_bytes_are_full():
     assert due[-1] is True
 
 
-def test_a_batch_holds_what_fits_into_a_request():
-    """take stops before the bytes of a request are passed, and says so."""
+def test_a_batch_fits_into_a_request():
+    """take stops before the bytes of a request are exceeded, and sets `cut`."""
     store = make(batch_bytes=1000)
     for number in range(5):
         store.put(event(number, text="x" * 200))
@@ -95,8 +97,25 @@ def test_a_batch_holds_what_fits_into_a_request():
     assert numbers([*first.events, *second.events])[:2] == [0, 1]
 
 
-def test_an_event_larger_than_a_request_goes_alone():
-    """An event that alone passes the bound is still sent, by itself."""
+def test_a_batch_for_several_requests_is_as_many_times_larger():
+    """Four requests take 40 events; after a failure one request takes ten of them."""
+    store = make(batch_size=10, batch_bytes=100_000)
+    for number in range(60):
+        store.put(event(number))
+    batch = store.take(4)
+    assert numbers(batch.events) == list(range(40))
+    left = tuple(range(5, 40))
+    store.settle(batch, Delivery(40, pending=left, cause=Cause.TRANSIENT))
+
+    again = store.take()
+    assert numbers(again.events) == list(range(5, 15))
+    store.settle(again, Delivery(10))
+    assert numbers(store.take(5).events) == list(range(15, 60))
+    assert balanced(store)
+
+
+def test_an_event_larger_than_a_request_is_sent_alone():
+    """An event that alone exceeds the bytes of a request is a batch of its own."""
     store = make(batch_bytes=300)
     for number in range(3):
         store.put(event(number, text="x" * 500))
@@ -104,7 +123,7 @@ def test_an_event_larger_than_a_request_goes_alone():
     assert numbers(store.take().events) == [0]
 
 
-def test_the_oldest_go_when_the_buffer_is_full():
+def test_drop_oldest_keeps_the_newest_events():
     """drop_oldest keeps the newest events, and counts exactly."""
     store = make(max_size=100)
     for number in range(250):
@@ -116,7 +135,7 @@ def test_the_oldest_go_when_the_buffer_is_full():
     assert balanced(store)
 
 
-def test_the_newest_go_when_the_buffer_is_full():
+def test_drop_newest_keeps_the_oldest_events():
     """drop_newest keeps the oldest events, and counts exactly."""
     store = make(max_size=100, overflow="drop_newest")
     for number in range(250):
@@ -128,8 +147,8 @@ def test_the_newest_go_when_the_buffer_is_full():
     assert balanced(store)
 
 
-def test_what_is_on_its_way_counts_and_is_not_dropped():
-    """A batch that was taken fills the buffer too, but only waiting events go."""
+def test_events_in_a_request_count_toward_the_bound():
+    """A taken batch counts toward the bound; only waiting events are dropped."""
     store = make(max_size=15)
     for number in range(15):
         store.put(event(number))
@@ -144,8 +163,8 @@ def test_what_is_on_its_way_counts_and_is_not_dropped():
     assert numbers(store.take().events) == [15, 16, 17, 18, 19]
 
 
-def test_a_buffer_full_of_what_is_on_its_way_takes_no_more():
-    """Where nothing waits that could go, the new event goes."""
+def test_a_buffer_full_of_events_in_a_request_drops_the_new_event():
+    """If no waiting event can be dropped, the new one is dropped."""
     store = make(max_size=10)
     for number in range(10):
         store.put(event(number))
@@ -157,8 +176,8 @@ def test_a_buffer_full_of_what_is_on_its_way_takes_no_more():
 
 
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
-def test_bytes_are_bounded_as_well(overflow):
-    """The bytes of what waits pass the bound by one small event at most."""
+def test_bytes_are_bounded(overflow):
+    """The bytes of waiting events exceed the bound by one small event at most."""
     store = make(max_bytes=100_000, overflow=overflow)
     for number in range(1000):
         store.put(event(number, text="x" * 1000))
@@ -168,8 +187,8 @@ def test_bytes_are_bounded_as_well(overflow):
     assert balanced(store)
 
 
-def test_an_event_larger_than_the_buffer_goes_and_no_other():
-    """A giant does not push out everything else."""
+def test_only_the_event_larger_than_the_buffer_is_dropped():
+    """An oversized event does not displace the others."""
     store = make(max_bytes=3000)
     store.put(event(1))
     store.put(event(2, **{f"t{i}": "x" * 1000 for i in range(9)}))
@@ -178,9 +197,9 @@ def test_an_event_larger_than_the_buffer_goes_and_no_other():
     assert numbers(store.take().events) == [1]
 
 
-def test_blocking_waits_for_room():
-    """With overflow="block" a put waits until something was settled."""
-    store = make(max_size=10, overflow="block", block_timeout=30.0)
+def test_a_blocking_put_waits_for_room():
+    """With block_timeout a put waits until events are settled."""
+    store = make(max_size=10, block_timeout=30.0)
     for number in range(10):
         store.put(event(number))
     batch = store.take()
@@ -193,9 +212,9 @@ def test_blocking_waits_for_room():
     assert numbers(store.take().events) == [10]
 
 
-def test_blocking_ends_with_its_timeout():
-    """With overflow="block" a put gives up after block_timeout, and counts."""
-    store = make(max_size=1, overflow="block", block_timeout=0.05)
+def test_a_blocking_put_ends_at_its_timeout():
+    """With block_timeout a put drops the event after block_timeout."""
+    store = make(max_size=1, block_timeout=0.05)
     store.put(event(1))
     started = time.monotonic()
     store.put(event(2))
@@ -205,20 +224,20 @@ def test_blocking_ends_with_its_timeout():
     assert balanced(store)
 
 
-def test_dropped_events_are_shown_to_those_who_ask():
-    """With keep_dropped the events themselves can be asked for, once, by reason."""
+def test_dropped_events_are_returned_once_by_reason():
+    """With keep_dropped, `pop_dropped` returns each event once, grouped by reason."""
     store = make(max_size=2, keep_dropped=True)
     for number in range(4):
         store.put(event(number))
-    store.give_up("exit")
+    store.discard("exit")
 
-    shown = {each.reason: numbers(each.events) for each in store.dropped()}
+    shown = {drop.reason: numbers(drop.events) for drop in store.pop_dropped()}
     assert shown == {"overflow": [0, 1], "exit": [2, 3]}
-    assert store.dropped() == []
+    assert store.pop_dropped() == []
 
 
-def test_what_cannot_be_built_is_rejected_alone():
-    """A logged event that makes no OdpEvent is rejected; its company is not harmed."""
+def test_an_event_that_cannot_be_built_is_rejected_alone():
+    """An invalid event is rejected; the others of its batch are taken."""
 
     def build(logged: OdpEvent, event_id: object = None) -> OdpEvent:
         if logged.data["n"] == 1:
@@ -233,7 +252,7 @@ def test_what_cannot_be_built_is_rejected_alone():
     batch = store.take()
 
     assert numbers(batch.events) == [0, 3]
-    assert [each.reason for each in batch.invalid] == [
+    assert [invalid.reason for invalid in batch.invalid] == [
         "no_identifiers",
         "not_buildable",
     ]
@@ -241,7 +260,7 @@ def test_what_cannot_be_built_is_rejected_alone():
     assert balanced(store)
 
 
-def test_what_is_left_out_on_purpose_is_counted_as_dropped():
+def test_an_event_that_before_send_removes_is_counted_as_dropped():
     """An event for which build returns None is dropped for that reason."""
     store = make(build=lambda logged, event_id: logged if logged.data["n"] else None)
     for number in range(2):
@@ -253,7 +272,7 @@ def test_what_is_left_out_on_purpose_is_counted_as_dropped():
 
 
 def test_adjusted_values_are_summed_up():
-    """What had to be changed in events is counted over all of them."""
+    """Values that were changed are counted by kind, over all events."""
     store = make()
     store.put(event(1, text="x" * 2000))
     store.put(event(2, ratio=float("nan"), text="x" * 2000))
@@ -262,21 +281,21 @@ def test_adjusted_values_are_summed_up():
     assert store.counts().adjusted == {"cut": 2, "not_finite": 1}
 
 
-def test_a_put_in_the_middle_of_the_books_does_not_wait():
-    """Whoever interrupts the books on their own thread appends and goes on."""
+def test_a_put_that_interrupts_the_lock_holder_does_not_wait():
+    """Code that interrupts the lock holder on its thread appends and returns."""
     store = make(max_size=5)
     interrupted = []
 
     class Interrupting:
-        """Logs when its size is asked for, as a finaliser might."""
+        """Puts an event when its size is read, as a finalizer might."""
 
         @property
         def size(self) -> int:
-            if not interrupted and store.is_mine():
+            if not interrupted and store.is_held_by_current_thread():
                 interrupted.append(store.put(event(99)))
-                assert store.entered() >= 0
+                assert store.get_last_sequence() >= 0
                 assert store.counts().accepted >= 0
-                store.refuse("ignored")
+                store.reject_early("ignored")
             return 1
 
     for number in range(5):
@@ -291,7 +310,7 @@ def test_a_put_in_the_middle_of_the_books_does_not_wait():
 
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
 def test_counts_are_exact_under_many_threads(overflow):
-    """Eight threads put, one takes, one reads: every event is accounted for always."""
+    """Eight threads put, one takes, one reads: the counts always balance."""
     store = make(max_size=500, overflow=overflow)
     seen: list[int] = []
     unbalanced: list[object] = []
@@ -330,20 +349,20 @@ def test_counts_are_exact_under_many_threads(overflow):
     assert counts.delivered + counts.dropped.get("overflow", 0) == 16_000
 
 
-def test_what_is_kept_for_showing_is_bounded_too():
-    """Dropped events that nobody asks for take no more room than the buffer."""
+def test_dropped_events_that_are_kept_are_bounded():
+    """Dropped events that are never read take no more bytes than the buffer."""
     store = make(max_bytes=100_000, keep_dropped=True)
     for number in range(2000):
         store.put(event(number, text="x" * 1000))
 
-    shown = [each for group in store.dropped() for each in group.events]
-    assert sum(each.size for each in shown) <= 100_000
+    shown = [event for group in store.pop_dropped() for event in group.events]
+    assert sum(event.size for event in shown) <= 100_000
     assert store.counts().accepted == 2000
 
 
-def test_blocking_loses_no_event_while_there_is_time():
-    """Many threads that wait for little room all get it, one after the other."""
-    store = make(max_size=4, overflow="block", block_timeout=60.0)
+def test_blocking_puts_lose_no_event_before_their_timeout():
+    """Forty threads that wait for room for four all get it in turn."""
+    store = make(max_size=4, block_timeout=60.0)
     threads = [threading.Thread(target=store.put, args=(event(n),)) for n in range(40)]
     for thread in threads:
         thread.start()
@@ -356,8 +375,8 @@ def test_blocking_loses_no_event_while_there_is_time():
     assert store.counts().dropped == {}
 
 
-def test_an_interrupted_take_loses_nothing():
-    """What a take had in hand when a signal handler raised is taken again."""
+def test_an_interrupted_take_loses_no_event():
+    """The events of a take that a signal handler interrupted are taken again."""
     interrupt = [True]
 
     def build(logged: OdpEvent, event_id: object = None) -> OdpEvent:
@@ -378,19 +397,19 @@ def test_an_interrupted_take_loses_nothing():
     assert balanced(store)
 
 
-def test_the_books_are_mended_after_an_interruption():
-    """Where an exception cut off who kept the books, they are right again at once."""
+def test_counts_are_recovered_after_an_interruption():
+    """After an exception cut off an update, the next read returns exact counts."""
     store = make(max_size=5)
     raising = [True]
 
     class Interrupted:
-        """Raises when its size is asked for within the books, once."""
+        """Raises once, when its size is read under the lock."""
 
         data = {"n": 9}
 
         @property
         def size(self) -> int:
-            if raising and store.is_mine():
+            if raising and store.is_held_by_current_thread():
                 raising.clear()
                 raise KeyboardInterrupt
             return 100
@@ -404,15 +423,15 @@ def test_the_books_are_mended_after_an_interruption():
     store.put(event(6))
     assert balanced(store)
     assert store.counts().accepted == 7
-    assert store.give_up("exit") == 5
+    assert store.discard("exit") == 5
     assert store.counts().queue_bytes == 0
 
 
-def test_whoever_interrupts_the_books_reads_them_balanced():
-    """Counts read between any two steps of the books balance, and leave them alone.
+def test_stats_read_in_a_signal_handler_are_consistent():
+    """Counts read between any two steps of an update balance, and change nothing.
 
-    The trace function stands for a signal handler or a finaliser on the same thread.
-    Mended in the middle, what came in was once counted twice for ever.
+    The trace function stands for a signal handler or a finalizer on the same thread.
+    A recovery at that point once counted incoming events twice for good.
     """
 
     def build(logged: OdpEvent, event_id: object = None) -> OdpEvent | None:
@@ -421,12 +440,16 @@ def test_whoever_interrupts_the_books_reads_them_balanced():
         return None if logged.data["n"] == 3 else logged
 
     store = make(build=build, max_size=8, max_bytes=4000, keep_dropped=True)
+    files = {module.__file__ for module in (buffer, limits, overflow, pending)}
     wrong: list[str] = []
     looks = 0
 
     def look(frame: Any, what: str, _: object) -> Any:
         nonlocal looks
-        if frame.f_code.co_filename != _buffer.__file__ or not store.is_mine():
+        if (
+            frame.f_code.co_filename not in files
+            or not store.is_held_by_current_thread()
+        ):
             return look
         frame.f_trace_opcodes = True
         sys.settrace(None)
@@ -441,11 +464,11 @@ def test_whoever_interrupts_the_books_reads_them_balanced():
     try:
         for number in range(12):
             store.put(event(number, text="x" * (9000 if number == 1 else 10)))
-        store.refuse("no")
+        store.reject_early("no")
         batch = store.take()
         size = len(batch.events)
         store.settle(batch, Delivery(size, rejected={0: "no"}, pending=(1,)))
-        store.give_up("exit")
+        store.discard("exit")
     finally:
         sys.settrace(before)
 
@@ -455,19 +478,24 @@ def test_whoever_interrupts_the_books_reads_them_balanced():
     assert balanced(store)
 
 
-def test_mending_that_is_cut_off_as_well_is_done_again():
-    """A second exception, anywhere in `_mend`, leaves nothing wrong for good."""
+def test_an_interrupted_recovery_of_the_counts_is_repeated():
+    """After a second exception within `_recover_counts` the counts still recover."""
     for step in range(1, 40):
         store = make()
         store.put(event(0))
         store.counts()
-        store._ready.extend(store.intake.incoming)
-        store.intake.incoming.clear()
-        store._unfinished = True  # cut off before the books were written
+        store._pending.waiting.extend(store.inbox.queue)
+        store.inbox.queue.clear()
+        store._counts_dirty = True  # cut off before the counts were updated
         left = [step]
 
         def cut(frame, what, argument, left=left):
-            inside = frame.f_code.co_name in ("_mend", "gone", "_size_last")
+            inside = frame.f_code.co_name in (
+                "_recover_counts",
+                "count_settled",
+                "add_sizes",
+                "recompute_size",
+            )
             if inside and what in ("line", "call"):
                 left[0] -= 1
                 if left[0] == 0:
@@ -486,14 +514,16 @@ def test_mending_that_is_cut_off_as_well_is_done_again():
         assert store.counts().accepted == 1, step
 
 
-def test_what_may_fill_a_batch_by_its_bytes_is_looked_at():
-    """A batch is full by its bytes as well, where log calls leave what has no size."""
-    store = make(sized=lambda bare: event(0, text="x" * 3000), batch_bytes=50_000)
-    store._due_size = 500
+def test_captures_without_a_size_can_fill_a_batch_by_bytes():
+    """A batch of captures without a size is due by its bytes as well."""
+    store = make(
+        complete_capture=lambda bare: event(0, text="x" * 3000), batch_bytes=50_000
+    )
+    store._limits.due_size = 500
     store.take()
     due = []
     for _ in range(40):
-        store.intake.incoming.append(("bare",))
-        if len(store.intake.incoming) >= store.intake.look_at:
-            due.append(store.look())
+        store.inbox.queue.append(("bare",))
+        if len(store.inbox.queue) >= store.inbox.check_after:
+            due.append(store.check_due())
     assert any(due)

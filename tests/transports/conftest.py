@@ -1,4 +1,4 @@
-"""A peer that does what no sane server does, and what is sent to it."""
+"""Fixtures of the transport tests: a scripted TCP server, batches, certificates."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import ssl
 import struct
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from odp_logging._delivery import Cause, Delivery
-from odp_logging._event import OdpEvent
-from odp_logging._secret import Secret
-from odp_logging.emulator import Emulator
-from odp_logging.stores._base import Batch
-from odp_logging.transports._http import Http
+from odp_logging._events.batch import Batch
+from odp_logging._events.delivery import Cause, Delivery
+from odp_logging._events.event import OdpEvent
+from odp_logging._runtime.secret import Secret
+from odp_logging._transports.base import BaseTransport
+from odp_logging._transports.http import Http
 
 KEY = "the-key-for-nobody-else"
 
@@ -28,39 +28,39 @@ ACCEPTED = Delivery(3)
 
 
 def reply(status: int = 202, body: bytes = b"{}", *headers: str) -> bytes:
-    """Return the bytes of a whole answer."""
+    """Return the bytes of an HTTP answer."""
     lines = [f"HTTP/1.1 {status} Said", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def a_batch(count: int = 3, data: Any = None, *, action: str = "seen") -> Batch:
-    """Return *count* events of distinct people."""
+def build_batch(count: int = 3, data: Any = None, *, action: str = "seen") -> Batch:
+    """Return a batch of *count* events of different users."""
     return Batch([OdpEvent(action, {"user": f"u{n}"}, data=data) for n in range(count)])
 
 
-def kept(answer: Delivery, *, in_doubt: bool) -> bool:
-    """Whether all of three events are pending for a passing fault, in doubt or not."""
+def is_all_pending(answer: Delivery, *, in_doubt: bool) -> bool:
+    """Whether all of three events are pending after a transient fault."""
     return (
         answer.pending == (0, 1, 2)
-        and answer.cause is Cause.PASSING
+        and answer.cause is Cause.TRANSIENT
         and answer.in_doubt == ({0, 1, 2} if in_doubt else set())
     )
 
 
-def ids(body: bytes) -> list[str]:
-    """Return the idempotence ids in a request's *body*."""
+def read_ids(body: bytes) -> list[str]:
+    """Return the idempotence ids of the events in a request's *body*."""
     return [event["data"]["idempotence_id"] for event in json.loads(body)]
 
 
 class Connection:
-    """One accepted connection, as a script sees it."""
+    """One accepted connection, which a script reads and writes."""
 
     def __init__(self, peer: Peer, sock: socket.socket) -> None:
         self.peer = peer
         self.sock = sock
 
     def request(self) -> tuple[bytes, bytes]:
-        """Read one request and note it; raise ConnectionError if there is none."""
+        """Read and record one request; raise ConnectionError if there is none."""
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += self._some(1)
@@ -98,11 +98,11 @@ class Connection:
         self.sock.close()
 
     def hang(self) -> None:
-        """Do nothing until the test is over."""
+        """Block until the test ends."""
         self.peer.released.wait(20)
 
     def secure(self, certificate: Path) -> None:
-        """Go on under TLS."""
+        """Start TLS on the connection."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
         self.sock = context.wrap_socket(self.sock, server_side=True)
@@ -113,7 +113,7 @@ Script = Callable[[Connection], object]
 
 
 def replies(*answers: bytes) -> Script:
-    """Return a script that gives each of *answers* to a request, then closes."""
+    """Return a script that answers one request with each of *answers*, then closes."""
 
     def script(connection: Connection) -> None:
         for answer in answers:
@@ -124,7 +124,7 @@ def replies(*answers: bytes) -> Script:
 
 
 def always(answer: bytes) -> Script:
-    """Return a script that gives *answer* to every request."""
+    """Return a script that answers every request with *answer*."""
 
     def script(connection: Connection) -> None:
         while True:
@@ -134,11 +134,16 @@ def always(answer: bytes) -> Script:
     return script
 
 
+_IDLE_SECONDS = 60.0
+"""Seconds without a byte after which a `Peer` closes a connection. On a busy machine a
+test with a fork may keep one idle for over 10 s, and then expects it to be open."""
+
+
 class Peer:
     """
-    A listener on loopback that follows *scripts*, one for each connection.
+    A server on loopback that runs one of *scripts* for each connection.
 
-    The last one serves all later connections. Its threads end with `close`.
+    The last script serves all later connections. `close` ends the threads.
     """
 
     def __init__(self, *scripts: Script, certificate: Path | None = None) -> None:
@@ -158,21 +163,21 @@ class Peer:
 
     @property
     def url(self) -> str:
-        """The address to send to."""
+        """The URL of the server."""
         return f"http{'s' if self.certificate else ''}://127.0.0.1:{self.port}"
 
     def watch(self, sock: socket.socket) -> None:
-        """Have `close` end *sock* too."""
+        """Make `close` shut down *sock*, too."""
         with self._changed:
             self._open.append(sock)
 
     def accepted_before_now(self) -> int:
-        """Return how many connections came before this call, none overlooked."""
+        """Return how many connections were accepted before this call."""
         with socket.create_connection(("127.0.0.1", self.port)) as probe:
-            mine = probe.getsockname()
+            probe_name = probe.getsockname()
             with self._changed:
-                assert self._changed.wait_for(lambda: mine in self._names, 5)
-                return self._names.index(mine)
+                assert self._changed.wait_for(lambda: probe_name in self._names, 5)
+                return self._names.index(probe_name)
 
     def _listen(self) -> None:
         while not self.released.is_set():
@@ -180,7 +185,7 @@ class Peer:
                 sock, name = self._listener.accept()
             except TimeoutError:
                 continue
-            sock.settimeout(10)
+            sock.settimeout(_IDLE_SECONDS)
             script = self.scripts[min(self.accepts, len(self.scripts) - 1)]
             with self._changed:
                 self.accepts += 1
@@ -200,7 +205,7 @@ class Peer:
                 connection.secure(self.certificate)
             script(connection)
         except OSError:
-            pass  # the client has gone, which many tests are about
+            pass  # the client closed the connection, as many tests intend
         finally:
             connection.sock.close()
 
@@ -218,6 +223,30 @@ class Peer:
         self._listener.close()
 
 
+def reset_after_request(connection: Connection) -> None:
+    """Read the request, and reset the connection."""
+    connection.request()
+    connection.reset()
+
+
+def send_garbage(connection: Connection) -> None:
+    """Answer with something that is no HTTP."""
+    connection.request()
+    connection.send(b"\x00\xff\x16 this is not HTTP\r\n\r\n")
+
+
+def hang_after_request(connection: Connection) -> None:
+    """Read the request, and never answer."""
+    connection.request()
+    connection.hang()
+
+
+NewHttp = Callable[..., Http]
+NewPeer = Callable[..., Peer]
+Certificate = Callable[[str], Path]
+"""What the fixtures `http`, `peer`, and `certificate` or `trusted` return."""
+
+
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
@@ -230,46 +259,41 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def peer() -> Iterator[Callable[..., Peer]]:
-    """Make peers of scripts."""
-    made: list[Peer] = []
+    """Build peers from scripts."""
+    peers: list[Peer] = []
 
     def make(*scripts: Script, certificate: Path | None = None) -> Peer:
-        made.append(Peer(*scripts, certificate=certificate))
-        return made[-1]
+        peers.append(Peer(*scripts, certificate=certificate))
+        return peers[-1]
 
     yield make
-    for one in made:
-        one.close()
+    for peer in peers:
+        peer.close()
 
 
 @pytest.fixture
 def http() -> Iterator[Callable[..., Http]]:
-    """Make transports to an address."""
-    made: list[Http] = []
+    """Build transports to an address."""
+    transports: list[Http] = []
 
     def make(
-        url: str, *, timeout: float = 5.0, direct: bool = True, key: str = KEY
+        url: str, *, timeout: float = 5.0, ignore_proxy: bool = True, key: str = KEY
     ) -> Http:
-        made.append(Http(url, Secret(key), timeout=timeout, direct=direct))
-        return made[-1]
+        transports.append(
+            Http(url, Secret(key), timeout=timeout, ignore_proxy=ignore_proxy)
+        )
+        return transports[-1]
 
     yield make
-    for one in made:
-        one.close()
-
-
-@pytest.fixture
-def odp() -> Iterator[Emulator]:
-    """A running emulator."""
-    with Emulator() as emulator:
-        yield emulator
+    for transport in transports:
+        transport.close()
 
 
 @pytest.fixture(scope="session")
 def certificate(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str], Path]:
-    """Make a self-signed certificate, with its key, for a name."""
+    """Build a file with a self-signed certificate and its key for a name."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("needs the openssl command to make a certificate")
@@ -289,3 +313,54 @@ def certificate(
         return path
 
     return make
+
+
+@pytest.fixture
+def trusted(
+    monkeypatch: pytest.MonkeyPatch, certificate: Callable[[str], Path]
+) -> Callable[[str], Path]:
+    """Build a certificate that this test trusts."""
+
+    def make(name: str) -> Path:
+        path = certificate(name)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+        return path
+
+    return make
+
+
+class ScriptedTransport(BaseTransport):
+    """A transport that returns the result of a function of the batch."""
+
+    def __init__(self, answer: Callable[[Batch], Delivery]) -> None:
+        self.answer = answer
+        self.sent: list[Sequence[OdpEvent]] = []
+        self.calls: list[str] = []
+
+    def send(self, batch: Batch, *, deadline: float | None = None) -> Delivery:
+        self.sent.append(batch.events)
+        return self.answer(batch)
+
+    def prepare(self) -> None:
+        self.calls.append("prepare")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+    def after_fork(self) -> None:
+        self.calls.append("after_fork")
+
+
+def fail_transiently(batch: Batch) -> Delivery:
+    """Return the delivery after a transient fault."""
+    return Delivery.all_pending(len(batch.events), Cause.TRANSIENT, "it will pass")
+
+
+def reject_unidentified(batch: Batch) -> Delivery:
+    """Return the delivery of a batch rejected without naming an event."""
+    return Delivery.all_pending(len(batch.events), Cause.UNIDENTIFIED, "bad")
+
+
+def is_settled(delivery: Delivery, *, rejected: int = 0) -> bool:
+    """Whether nothing is pending, and *rejected* events were rejected."""
+    return not delivery.pending and len(delivery.rejected) == rejected

@@ -1,4 +1,4 @@
-"""What an answer means: pure reading, no network."""
+"""read_answer: what an HTTP answer means for a batch. No network."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from odp_logging._delivery import Cause, Delivery
-from odp_logging.transports._http import parse_retry_after, read_answer
+from odp_logging._events.delivery import Cause, Delivery
+from odp_logging._runtime.secret import Secret
+from odp_logging._transports.answers import parse_retry_after, read_answer
 
 NOW = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT, RFC 9110's example
 
@@ -19,24 +20,24 @@ def read(
     status: int, content: bytes | None = b"", size: int = 3, **headers: str
 ) -> Delivery:
     """Read an answer for a batch of *size*."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return read_answer(status, named, content, size, "https://odp.test")
+    header_values = {name.replace("_", "-"): value for name, value in headers.items()}
+    return read_answer(status, header_values, content, size, "https://odp.test")
 
 
-def naming(*invalids: Any) -> bytes:
-    """Return the body of a 400 that names *invalids*."""
+def build_invalids(*invalids: Any) -> bytes:
+    """Return the body of a 400 with *invalids*."""
     return json.dumps({"detail": {"invalids": list(invalids)}}).encode()
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 @pytest.mark.parametrize("content", [b"{}", b"", b"not JSON", b"\xff\x00", None])
 def test_every_2xx_accepts_all(status: int, content: bytes | None) -> None:
-    """A 2xx accepts every event, whatever its body says or fails to say."""
+    """A 2xx accepts every event, whatever its body is."""
     assert read(status, content).accepted == (0, 1, 2)
 
 
 @pytest.mark.parametrize(
-    ("content", "kind"),
+    ("content", "content_type"),
     [
         (b"<!DOCTYPE html><title>Log in</title>", ""),
         (b"\xef\xbb\xbf\r\n <HTML>", "application/json"),
@@ -45,17 +46,17 @@ def test_every_2xx_accepts_all(status: int, content: bytes | None) -> None:
         (None, "text/html"),
     ],
 )
-def test_a_page_accepts_nothing(content: bytes | None, kind: str) -> None:
-    """An HTML page with a 200 is a captive portal's: everything stays pending."""
-    answer = read(200, content, Content_Type=kind)
+def test_an_html_page_accepts_nothing(content: bytes | None, content_type: str) -> None:
+    """A 200 with an HTML page comes from a captive portal: all stay pending."""
+    answer = read(200, content, Content_Type=content_type)
 
     assert answer.pending == (0, 1, 2)
-    assert answer.cause is Cause.PASSING
+    assert answer.cause is Cause.TRANSIENT
     assert not answer.in_doubt
     assert "HTML page" in answer.message
 
 
-def test_an_empty_answer_is_no_page() -> None:
+def test_an_empty_answer_is_not_an_html_page() -> None:
     """A 202 without a body is accepted, even if a gateway calls it text/html."""
     assert read(202, b"", Content_Type="text/html").accepted == (0, 1, 2)
 
@@ -63,18 +64,20 @@ def test_an_empty_answer_is_no_page() -> None:
 @pytest.mark.parametrize(
     ("status", "cause"),
     [
-        *((s, Cause.PASSING) for s in (408, 409, 421, 423, 425, 429, 599)),
-        *((s, Cause.PASSING) for s in (500, 501, 502, 503, 504, 507, 520)),
-        *((s, Cause.CONFIGURATION) for s in (300, 301, 302, 303, 304, 307, 308)),
-        *((s, Cause.CONFIGURATION) for s in (401, 402, 403, 404, 405, 406, 407)),
-        *((s, Cause.CONFIGURATION) for s in (410, 411, 414, 415, 417, 431, 451)),
+        *((s, Cause.TRANSIENT) for s in (408, 409, 421, 423, 425, 429, 599)),
+        *((s, Cause.TRANSIENT) for s in (500, 501, 502, 503, 504, 507, 520)),
+        *((s, Cause.MISCONFIGURED) for s in (300, 301, 302, 303, 304, 307, 308)),
+        *((s, Cause.MISCONFIGURED) for s in (401, 402, 403, 404, 405, 406, 407)),
+        *((s, Cause.MISCONFIGURED) for s in (410, 411, 414, 415, 417, 431, 451)),
         (413, Cause.TOO_LARGE),
-        (400, Cause.UNNAMED),
-        (422, Cause.UNNAMED),
+        (400, Cause.UNIDENTIFIED),
+        (422, Cause.UNIDENTIFIED),
     ],
 )
-def test_every_other_status_has_a_cause(status: int, cause: Cause) -> None:
-    """A status that accepts nothing leaves all pending, for a cause, never in doubt."""
+def test_every_other_status_leaves_all_pending_with_a_cause(
+    status: int, cause: Cause
+) -> None:
+    """Other statuses leave all events pending, with a cause and never in doubt."""
     answer = read(status)
 
     assert answer.pending == (0, 1, 2)
@@ -84,27 +87,37 @@ def test_every_other_status_has_a_cause(status: int, cause: Cause) -> None:
     assert answer.message == f"https://odp.test answered {status}{refused}"
 
 
+@pytest.mark.parametrize(
+    ("key", "shown"), [("sesame", ""), ("key-of-a-test-1234", " …1234")]
+)
+def test_a_refused_key_is_shown_by_its_end(key: str, shown: str) -> None:
+    """The message ends with the last characters of a long key, and of no short one."""
+    answer = read_answer(403, {}, b"", 1, "https://odp.test", key=Secret(key))
+
+    assert answer.message == f"https://odp.test answered 403 and refuses the key{shown}"
+
+
 def test_named_events_are_rejected_with_their_reason() -> None:
-    """A 400 that names indexes rejects those; the rest were only in their company."""
-    answer = read(400, naming({"event": 1, "message": "missing 'type' field"}))
+    """A 400 that names indexes rejects those events; the others stay pending."""
+    answer = read(400, build_invalids({"event": 1, "message": "missing 'type' field"}))
 
     assert answer.rejected == {1: "missing 'type' field"}
     assert answer.pending == (0, 2)
-    assert answer.cause is Cause.REST
+    assert answer.cause is Cause.REMAINDER
 
 
-def test_all_events_may_be_named() -> None:
-    """A 400 that names every event leaves nothing pending, and no cause."""
-    answer = read(400, naming({"event": 0}, {"event": 2}, {"event": 1}))
+def test_a_400_may_name_all_events() -> None:
+    """A 400 that names every event leaves nothing pending, without a cause."""
+    answer = read(400, build_invalids({"event": 0}, {"event": 2}, {"event": 1}))
 
     assert answer.rejected == dict.fromkeys(range(3), "no reason given")
     assert answer.pending == ()
     assert answer.cause is None
 
 
-def test_a_name_given_twice_counts_once() -> None:
+def test_an_index_named_twice_counts_once() -> None:
     """An index named twice is one rejected event."""
-    answer = read(400, naming({"event": 0, "message": "a"}, {"event": 0}))
+    answer = read(400, build_invalids({"event": 0, "message": "a"}, {"event": 0}))
 
     assert list(answer.rejected) == [0]
     assert answer.pending == (1, 2)
@@ -113,13 +126,15 @@ def test_a_name_given_twice_counts_once() -> None:
 @pytest.mark.parametrize(
     "index", [-1, 3, 10**30, 1.0, "1", True, False, None, [1], {"event": 1}]
 )
-def test_what_is_no_index_names_nothing(index: Any) -> None:
-    """An index out of range, or that is none, rejects no event by mistake."""
-    alone = read(400, naming({"event": index, "message": "bad"}))
-    beside = read(400, naming({"event": index}, {"event": 2, "message": "bad"}))
+def test_invalid_indexes_are_ignored(index: Any) -> None:
+    """An index that is out of range or no integer rejects no event."""
+    alone = read(400, build_invalids({"event": index, "message": "bad"}))
+    with_valid = read(
+        400, build_invalids({"event": index}, {"event": 2, "message": "bad"})
+    )
 
-    assert (alone.rejected, alone.cause) == ({}, Cause.UNNAMED)
-    assert beside.rejected == {2: "bad"}
+    assert (alone.rejected, alone.cause) == ({}, Cause.UNIDENTIFIED)
+    assert with_valid.rejected == {2: "bad"}
 
 
 @pytest.mark.parametrize(
@@ -143,39 +158,40 @@ def test_what_is_no_index_names_nothing(index: Any) -> None:
         b'{"invalids": [{"event": 0}]}',
     ],
 )
-def test_a_400_that_cannot_be_read_names_nothing(content: bytes | None) -> None:
-    """A 400 whose body makes no sense refuses the batch without naming an event."""
+def test_a_400_that_cannot_be_parsed_names_nothing(content: bytes | None) -> None:
+    """A 400 with an unusable body rejects the batch without naming an event."""
     answer = read(400, content)
 
     assert not answer.rejected
-    assert answer.cause is Cause.UNNAMED
+    assert answer.cause is Cause.UNIDENTIFIED
 
 
 def test_a_422_names_nothing() -> None:
-    """A 422 is not ODP's: what it calls invalids is not believed."""
-    assert read(422, naming({"event": 0})).cause is Cause.UNNAMED
+    """A 422 does not come from ODP, so its invalids are ignored."""
+    assert read(422, build_invalids({"event": 0})).cause is Cause.UNIDENTIFIED
 
 
 @pytest.mark.parametrize("message", [7, None, "", "\n", ["x"]])
-def test_a_reason_that_is_no_text_is_none(message: Any) -> None:
-    """A message that is no text leaves the rejection without a reason given."""
-    answer = read(400, naming({"event": 0, "message": message}))
+def test_a_reason_that_is_no_text_is_ignored(message: Any) -> None:
+    """A message that is no text gives no reason for the rejection."""
+    answer = read(400, build_invalids({"event": 0, "message": message}))
 
     assert answer.rejected == {0: "no reason given"}
 
 
 def test_a_reason_is_one_short_printable_line() -> None:
-    """What a server says goes into a log line: short, on one line, no control codes."""
+    """A server's text is shortened to one line without control characters."""
     answer = read(
-        400, naming({"event": 0, "message": "a\r\nb \x1b[31mred\u202e" + "x" * 999})
+        400,
+        build_invalids({"event": 0, "message": "a\r\nb \x1b[31mred\u202e" + "x" * 999}),
     )
 
     assert answer.rejected[0].startswith("a b ?[31mred?xxx")
     assert len(answer.rejected[0]) == 200
 
 
-def test_what_a_400_says_is_passed_on() -> None:
-    """The message of a 400 that names nothing is told beside the status."""
+def test_the_message_of_a_400_is_passed_on() -> None:
+    """The message of a 400 that names no event follows the status."""
     answer = read(400, b'{"detail": {"message": "Unable to parse request body."}}')
 
     assert answer.message.endswith("answered 400: Unable to parse request body.")
@@ -198,8 +214,8 @@ def test_what_a_400_says_is_passed_on() -> None:
         ("Mon, 06 Nov 1995 08:49:37 GMT", 365 * 86400.0),
     ],
 )
-def test_retry_after_is_read(value: str, seconds: float) -> None:
-    """Retry-After may be seconds, or a date in any of HTTP's three forms."""
+def test_retry_after_is_parsed(value: str, seconds: float) -> None:
+    """Retry-After may be seconds or a date in one of HTTP's three formats."""
     assert math.isclose(parse_retry_after(value, NOW), seconds)
 
 
@@ -211,18 +227,39 @@ def test_retry_after_is_read(value: str, seconds: float) -> None:
         *("Sun, 06 Nov 99999 08:49:37 GMT", "Sat, 05 Nov 1994 08:49:37 GMT"),
     ],
 )
-def test_a_retry_after_without_sense_asks_for_nothing(value: str | None) -> None:
-    """Nonsense, what is not finite, and what is over ask for no wait at all."""
+def test_an_invalid_retry_after_is_ignored(value: str | None) -> None:
+    """Invalid, infinite and past values ask for no wait."""
     assert parse_retry_after(value, NOW) == 0.0
 
 
-def test_a_date_is_read_by_the_clock() -> None:
-    """Without a moment given, a date is compared with the present."""
+def test_a_retry_after_date_is_compared_with_the_clock() -> None:
+    """Without an explicit time, a date is compared with the current time."""
     assert parse_retry_after(formatdate(usegmt=True)) == 0.0
     assert parse_retry_after(formatdate(4e9, usegmt=True)) > 80
 
 
 @pytest.mark.parametrize("status", [429, 503, 500, 403, 301])
-def test_retry_after_counts_wherever_one_waits(status: int) -> None:
-    """Retry-After is passed on with every status that means to wait."""
+def test_retry_after_is_passed_on_with_every_status(status: int) -> None:
+    """Retry-After is passed on with every status after which one waits."""
     assert read(status, Retry_After="7").retry_after == 7.0
+
+
+KEY = "W4WzcEs-ABgXorzY7h1LCQ"
+ESCAPED = "".join(f"\\u{ord(character):04x}" for character in KEY)
+
+
+@pytest.mark.parametrize("quoted_key", [KEY, ESCAPED, KEY.replace("-", "\\u002D")])
+@pytest.mark.parametrize("before", ["", "x " * 190, "x " * 198, "x" * 9_990])
+def test_a_key_that_an_answer_quotes_is_masked(quoted_key: str, before: str) -> None:
+    """No part of the key is shown, whatever its escapes and wherever it is cut."""
+    text = f"{before}{quoted_key} unknown"
+    with_index = '{"detail":{"invalids":[{"event":0,"message":"%s"}]}}' % text
+    without_index = '{"detail":{"message":"%s"}}' % text
+
+    for content in (with_index, without_index):
+        delivery = read_answer(
+            400, {}, content.encode(), 1, "https://odp.test", key=Secret(KEY)
+        )
+        shown = delivery.rejected.get(0, delivery.message)
+        assert not [end for end in range(4, len(KEY)) if KEY[:end] in shown]
+        assert before or "*** unknown" in shown

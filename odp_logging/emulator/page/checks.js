@@ -1,66 +1,69 @@
 "use strict";
-// What ODP would swallow without a word, by check and by field.
+// Values that ODP may drop or change silently, by check and by field.
 
 const MAX_FIELDS = 100;
 
 let checks = {};                // by name, in order: level, title, about
 
 async function loadChecks() {
-  checks = await (await fetch("/_emulator/checks")).json();
+  checks = await (await ask("/_emulator/checks")).json();
+  labelFilters();
+  if (viewNow === "checks") drawChecks();
 }
 
-// By check and field: how many events, and the latest of them.
+// For each check: the number of events, and by field their number and the latest one.
 function gather(items) {
   const found = new Map();
   for (const item of items) {
-    for (const warning of item.warnings) {
-      if (!found.has(warning.check)) found.set(warning.check, new Map());
-      const fields = found.get(warning.check);
-      const known = fields.get(warning.field) || {number: 0};
-      fields.set(warning.field, {number: known.number + 1, item, text: warning.text});
+    for (const {check, field, text} of item.warnings) {
+      if (!found.has(check)) found.set(check, {number: 0, item: null, fields: new Map()});
+      const all = found.get(check);
+      // An event may have several fields with one problem.
+      if (all.item !== item) all.number += 1;
+      all.item = item;
+      const known = all.fields.get(field) || {number: 0};
+      all.fields.set(field, {number: known.number + (known.item === item ? 0 : 1), item, text});
     }
   }
   return found;
 }
 
+// The badge of the tab is the number of cards in the view: checks that found something.
+function labelChecks() {
+  $("check-count").hidden = store.checks.size === 0;
+  $("check-count").textContent = count(store.checks.size);
+}
+
 function drawChecks() {
   const found = gather(store.items);
-  const [warned, noted, quiet] = [[], [], []];
+  const cards = {warning: [], note: []};
+  const quiet = [];
   for (const [check, known] of Object.entries(checks)) {
-    if (!found.has(check)) quiet.push(known);
-    else (known.level === "warning" ? warned : noted).push(sheetOf(check, known, found.get(check)));
+    if (found.has(check)) cards[known.level].push(makeCard(check, known, found.get(check)));
+    else quiet.push(element("li", "", known.title));
   }
+  const any = store.items.some((item) => !item.bare);
+  $("no-checks").hidden = any;
+  $("checks").hidden = !any;
   $("checks").replaceChildren(
-    element("h2", "", "What ODP would not tell you"),
-    element("p", "about", "These events were accepted, and ODP would accept them as well. It would not store them as they were meant."),
-    ...(warned.length || noted.length ? [...warned, ...noted] : [allWell()]),
-    element("h2", "", "Nothing found"), quietList(quiet));
+    element("h2", "", "Values that ODP may drop or change silently"),
+    element("p", "about", "ODP accepts these events, but may not store all of their values as sent."),
+    ...cards.warning, ...cards.note,
+    element("h2", "", cards.warning.length + cards.note.length ? "Nothing found by the other checks" : "Nothing found"),
+    element("ul", "quiet-list", ...quiet));
 }
 
-function allWell() {
-  return element("p", "well", icon("accepted"), store.items.length
-    ? "None of the events here has any of it." : "No events yet.");
-}
-
-function quietList(quiet) {
-  const list = element("ul", "quiet-list");
-  for (const known of quiet) list.append(element("li", "", icon("accepted"), element("span", "", known.title)));
-  return list;
-}
-
-function sheetOf(check, known, fields) {
-  const total = [...fields.values()].reduce((sum, each) => sum + each.number, 0);
+function makeCard(check, known, {number, fields}) {
   const sorted = [...fields].sort((a, b) => b[1].number - a[1].number);
   const list = element("ul", "fields");
-  for (const [field, each] of sorted.slice(0, MAX_FIELDS)) list.append(fieldLine(check, known, field, each));
+  for (const [field, each] of sorted.slice(0, MAX_FIELDS)) list.append(fieldLine(check, field, each));
   if (sorted.length > MAX_FIELDS) list.append(element("li", "dim", `${count(sorted.length - MAX_FIELDS)} more fields`));
-  const title = element("h3", "", icon(known.level), known.title, " ", element("span", "count", count(total)));
+  const title = element("h3", "", icon(known.level), known.title, element("span", "dim", `${known.level}, ${several(number, "event")}`));
   return element("article", `check ${known.level}`, title, element("p", "about", known.about), list);
 }
 
-function fieldLine(check, known, field, {number, item, text}) {
-  const all = button(several(number, "event"),
-    () => filterByCheck(check, field, `${known.title}: ${field}`), "plain number");
+function fieldLine(check, field, {number, item, text}) {
+  const all = button(several(number, "event"), () => filterByCheck(check, field), "plain number");
   all.title = "Show these events";
   return element("li", "", element("code", "", visible(field)), element("span", "dim", text),
     all, button("latest", () => showEvent(item), "plain"));

@@ -1,12 +1,12 @@
 "use strict";
-// A value as JSON to look at: numbers to the letter, long texts and long events clipped
-// until somebody wants the whole.
+// Formats a value as JSON: numbers exactly as sent, long texts and events clipped until
+// a button is pressed.
 
-// More than the 1,024 characters that ODP takes.
+// More than the 1,024 characters of a text field of ODP.
 const MAX_STRING = 1200;
 const MAX_PIECES = 4000;
 const CHUNK = 4000;
-// Reading numbers to the letter takes ten times as long.
+// Reading numbers exactly takes ten times as long.
 const MAX_EXACT = 500000;
 
 class Exact {
@@ -24,15 +24,15 @@ function parseExactly(text) {
   return text.length > MAX_EXACT ? JSON.parse(text) : JSON.parse(text, keepExact);
 }
 
-function writeExactly(value) {
+function writeExactly(value, indent = 2) {
   return JSON.stringify(value, (key, each) => {
     if (!(each instanceof Exact)) return each;
     return JSON.rawJSON ? JSON.rawJSON(each.source) : Number(each.source);
-  }, 2);
+  }, indent);
 }
 
-// A browser lays out a word of two million letters for a quarter of a minute; of chunks,
-// those that are seen.
+// A browser takes a quarter of a minute to lay out a word of two million letters; of
+// chunks, it lays out only those in view.
 function inChunks(text) {
   const made = [];
   for (let at = 0; at < text.length;) {

@@ -1,19 +1,17 @@
 "use strict";
-// The live stream: what it brings, pause, and the counters.
+// The live stream: its messages, the pause, and the counters.
 
 const RETRY = 2000;
 const SUMMARY_INTERVAL = 3000;
 
 let source = null;
 let stats = null;
-let clearings = null;           // of the ledger, as far as this page has followed
-let newest = 0;                 // the serials that came last
+let clearings = null;           // the ledger's number of clearings that this page knows
+let newest = 0;                 // the latest serials
 let newestRequest = 0;
 let paused = false;
-let held = [];                  // what came during a pause
+let held = [];                  // messages that came during a pause
 let heldCount = 0;
-let active = true;              // the inspector
-let stopAt = null;              // a refresh of a deactivated inspector ends there
 let summarised = 0;
 
 function take(item) {
@@ -44,13 +42,18 @@ function takeRequest(raw) {
 
 function labelPause() {
   $("pause").setAttribute("aria-pressed", String(paused));
-  $("pause").textContent = !paused ? "Pause" : `Resume (${count(heldCount)} hidden)`;
+  $("pause").textContent = !paused ? "Pause" : heldCount ? `Resume (${count(heldCount)} new)` : "Resume";
 }
 
 function setPaused(value) {
   paused = value;
   if (!paused) letGo();
   labelPause();
+  if (source && source.readyState === EventSource.OPEN) sayOpen();
+}
+
+function sayOpen() {
+  sayLink(paused ? "paused" : "live", paused ? "off" : "live");
 }
 
 function letGo() {
@@ -70,26 +73,27 @@ function emptyPage() {
     rows.opened = null;
   }
   closeDetail();
+  writeAddressSoon();
   labelPause();
   drawEvents();
 }
 
-// Once what was pending is in the list.
+// Runs after pending items are in the list.
 function afterItems() {
   offerSoon();
-  $("check-count").hidden = store.warned === 0;
-  $("check-count").textContent = count(store.warned);
+  labelChecks();
+  openWanted();
 }
 
 function countStats(next) {
   const restarted = stats !== null && stats.started !== next.started;
-  // Not told to a page that was not connected at that moment.
+  // The message is not sent to a page that is not connected at that moment.
   const missed = clearings !== null && clearings !== next.clearings;
   clearings = next.clearings;
   const faultsChanged = stats === null || restarted || stats.faults_active !== next.faults_active
     || stats.faults_fired !== next.faults_fired;
   stats = next;
-  for (const each of ["received", "unique", "duplicates", "rejected", "requests"]) {
+  for (const each of ["received", "unique", "duplicates", "rejected", "refused", "requests"]) {
     $(each).textContent = count(next[each]);
     $(each).classList.toggle("some", next[each] > 0);
   }
@@ -100,12 +104,12 @@ function countStats(next) {
   if (restarted || missed) refresh();
 }
 
-// For who listens: now and then, not at each event.
+// For screen readers: at intervals, not for each event.
 function summarise() {
   const now = performance.now();
   if (summarised && now - summarised < SUMMARY_INTERVAL) return;
   summarised = now;
-  $("summary").textContent = `${several(stats.received, "event")} received, ${several(stats.duplicates, "duplicate")}, ${count(stats.rejected)} rejected`;
+  $("summary").textContent = `${several(stats.received, "event")} received, ${several(stats.duplicates, "duplicate")}, ${count(stats.rejected)} rejected, ${several(stats.refused, "request")} refused`;
 }
 
 function tick() {
@@ -117,6 +121,7 @@ function tick() {
   stroke.setAttribute("d", line);
   area.setAttribute("d", `${line}L180 30L0 30Z`);
   $("spark").setAttribute("aria-label", `Events per second in the last 60 seconds, ${count(Math.max(...rates))} at most`);
+  countDown();
   if (stats) summarise();
 }
 
@@ -136,35 +141,33 @@ async function connect() {
   connect.wanted = wanted;
   let since = newest;
   try {
-    const now = await (await fetch("/_emulator/stats")).json();
+    const reply = await ask("/_emulator/stats");
+    if (reply.status === 403) return sayLink("no access: open the address that the emulator printed", "lost");
+    const now = await reply.json();
     since = Math.max(newest, now.last - store.limit);
-    // Of an emptied ledger nothing will come.
-    if (!active) stopAt = now.received + now.rejected > 0 ? now.last : 0;
   } catch {
-    since = newest;             // not there: the stream tries again by itself
+    since = newest;             // no answer: the stream reconnects by itself
   }
-  // Another call may have gone ahead while this one waited.
+  // Another call may have been made while this one waited.
   if (connect.wanted === wanted) listen(since);
 }
 
 function listen(since) {
-  const made = new EventSource(`/_emulator/stream?since=${since}&requests=${newestRequest}`);
+  const made = new EventSource(`/_emulator/stream?since=${since}&requests=${newestRequest}&token=${encodeURIComponent(token)}`);
   const on = (kind, act) => made.addEventListener(kind, (message) => {
     if (source === made) act(message.data);
   });
   source = made;
-  made.onopen = () => { if (active) sayLink("live", "live"); };
+  made.onopen = sayOpen;
   made.onerror = () => lost(made);
   on("entry", takeEntry);
   on("request", takeRequest);
+  on("library", (data) => takeLibrary(JSON.parse(data)));
   on("clear", (data) => {
     clearings = JSON.parse(data).clearings;
     emptyPage();
   });
-  on("stats", (data) => {
-    countStats(JSON.parse(data));
-    if (!active && newest >= stopAt) closeStream();
-  });
+  on("stats", (data) => countStats(JSON.parse(data)));
 }
 
 function lost(made) {
@@ -177,17 +180,6 @@ function refresh() {
   newest = 0;
   newestRequest = 0;
   emptyPage();
+  takeLibrary(NO_REPORTS);
   connect();
-}
-
-function setActive(value) {
-  active = value;
-  $("inspector").textContent = active ? "Deactivate inspector" : "Start inspector";
-  $("inspector").classList.toggle("main", !active);
-  if (active) {
-    connect();
-  } else {
-    closeStream();
-    sayLink("inspector is off", "off");
-  }
 }

@@ -1,15 +1,21 @@
 "use strict";
 // Views, keys and buttons.
 
-const VIEWS = {events: null, profiles: drawProfiles, checks: drawChecks, faults: listFaults};
+const VIEWS = {events: null, profiles: drawProfiles, checks: drawChecks, library: drawLibrary, faults: listFaults};
 const SLOW = 1000;
 
 let viewNow = "events";
 let offering = null;
 
+// Shows a view as if its tab was clicked; Back leads to the one before.
 function showView(which) {
+  openView(which);
+  writeAddress();
+}
+
+function openView(which) {
   const inside = which !== viewNow && document.querySelector("main").contains(document.activeElement);
-  if (which !== viewNow && openNow) openNow.close();
+  if (which !== viewNow && openNow) withoutHistory(() => openNow.close());
   viewNow = which;
   for (const each of Object.keys(VIEWS)) {
     const tab = $(`tab-${each}`);
@@ -17,13 +23,28 @@ function showView(which) {
     tab.setAttribute("aria-selected", String(each === which));
     tab.tabIndex = each === which ? 0 : -1;
   }
-  // What had the focus is hidden now.
+  // The element that had the focus is hidden now.
   if (inside) $(`tab-${which}`).focus();
   if (VIEWS[which]) VIEWS[which]();
   else events.update();
 }
 
-// What is drawn from all events follows once a second, not at each of them.
+function toggleMask() {
+  setMasked(!masked);
+  redrawValues();
+  writeAddress({replace: true});
+}
+
+// Draws everything that shows values of identifiers again.
+function redrawValues() {
+  for (const rows of [events, profileRows]) {
+    rows.redraw();
+    rows.discardSpare();
+  }
+  if (openNow && openNow.opened !== null) openNow.open(openNow.opened);
+}
+
+// Views that are drawn from all events are updated once a second, not for each event.
 function offerSoon() {
   if (offering !== null) return;
   offering = setTimeout(() => {
@@ -55,25 +76,28 @@ function pressed(event) {
   if (isTyping(event.target)) return;
   const view = Object.keys(VIEWS)[Number(event.key) - 1];
   if (event.key === "p") setPaused(!paused);
+  else if (event.key === "m") toggleMask();
   else if (event.key === "?") $("keys").showModal();
-  else if (event.key === "/") focusFilter();
+  else if (event.key === "/") focusSearch();
   else if (view) showView(view);
   else return;
   event.preventDefault();
 }
 
-function focusFilter() {
-  showView("events");
-  $("filter").focus();
-  $("filter").select();
+function focusSearch() {
+  if (viewNow !== "profiles") showView("events");
+  unfoldFilters(true);
+  const field = $(viewNow === "profiles" ? "profile-search" : "filter");
+  field.focus();
+  field.select();
 }
 
 function escapePressed(event) {
   const {target} = event;
   if (target instanceof HTMLInputElement && target.type === "search") {
-    if (target.value) target.value = "";
-    else events.host.focus();
-    filterNow();
+    if (!target.value) return leaveSearch();
+    target.value = "";
+    target.dispatchEvent(new Event("input"));
   } else if (openNow) {
     const {host} = openNow;
     openNow.close();
@@ -82,6 +106,11 @@ function escapePressed(event) {
     return;
   }
   event.preventDefault();
+}
+
+function leaveSearch() {
+  unfoldFilters(false);
+  (viewNow === "profiles" ? profileRows : events).host.focus();
 }
 
 function setLimit() {
@@ -94,14 +123,14 @@ function setLimit() {
   offerSoon();
 }
 
-// Asked for, so nothing of it is held back.
+// A reload shows everything, so it ends a pause.
 function reload() {
   setPaused(false);
   refresh();
 }
 
 function download() {
-  const lines = store.view.filter((item) => item.raw !== null).map((item) => `${item.raw}\n`);
+  const lines = store.view.filter((item) => item.raw !== null).map((item) => `${masked ? maskedLine(item) : item.raw}\n`);
   const link = element("a");
   link.href = URL.createObjectURL(new Blob(lines, {type: "application/jsonl"}));
   link.download = "odp-events.jsonl";
@@ -109,9 +138,14 @@ function download() {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
+function maskedLine(item) {
+  const entry = parseExactly(item.raw);
+  return writeExactly({...entry, event: shownEvent(entry.event, item.identifiers)}, 0);
+}
+
 async function clearAll() {
-  await fetch("/_emulator/events", {method: "DELETE"});
-  if (!source) refresh();       // the stream would say so
+  await ask("/_emulator/events", {method: "DELETE"});
+  if (!source) refresh();       // a stream would send a message
 }
 
 const TEST_EVENT = {type: "fullstack", action: "purchased", identifiers: {fs_user_id: "user123"}};
@@ -126,8 +160,13 @@ function sayExamples() {
   $("test-event").hidden = key !== "test";
 }
 
+// crypto.randomUUID exists for this machine and for https alone.
+function newId() {
+  return crypto.randomUUID ? crypto.randomUUID() : `test-${Date.now()}-${Math.random()}`;
+}
+
 function sendTestEvent() {
-  const data = {ts: Date.now() / 1000, idempotence_id: crypto.randomUUID(), data_source: "event-inspector"};
+  const data = {ts: Date.now() / 1000, idempotence_id: newId(), data_source: "event-inspector"};
   return fetch("/v3/events", {
     method: "POST", headers: {"content-type": "application/json", "x-api-key": "test"},
     body: JSON.stringify([{...TEST_EVENT, data}]),
@@ -135,14 +174,16 @@ function sendTestEvent() {
 }
 
 function wire() {
-  for (const id of ["filter", "filter-who"]) $(id).addEventListener("input", filterNow);
-  for (const id of ["filter-type", "filter-action", "problems"]) $(id).addEventListener("change", filterNow);
+  for (const id of ["filter", "filter-who"]) $(id).addEventListener("input", textTyped);
+  for (const id of ["filter-type", "filter-action", "problems"]) $(id).addEventListener("change", choiceMade);
   for (const id of ["reset", "reset-too"]) $(id).addEventListener("click", resetFilter);
-  $("filter-check").addEventListener("click", () => { filter.check = null; filterNow(); });
+  $("filter-check").addEventListener("click", () => { setFilter({check: null}); writeAddress(); });
+  $("filters-button").addEventListener("click", () => unfoldFilters(!$("filters").classList.contains("open")));
+  $("profile-search").addEventListener("input", profileSought);
+  $("profile-sort").addEventListener("change", profileSorted);
   $("limit").addEventListener("change", setLimit);
   $("pause").addEventListener("click", () => setPaused(!paused));
-  $("refresh").addEventListener("click", reload);
-  $("inspector").addEventListener("click", () => setActive(!active));
+  $("mask").addEventListener("click", toggleMask);
   $("download").addEventListener("click", download);
   $("clear").addEventListener("click", clearAll);
   $("help").addEventListener("click", () => $("keys").showModal());
@@ -155,14 +196,16 @@ function wire() {
     each.addEventListener("click", () => copy($(each.dataset.copy).textContent, each));
   }
   document.addEventListener("keydown", pressed);
+  window.addEventListener("popstate", readAddress);
 }
 
 $("origin").textContent = location.host;
 wire();
 makeFaults();
-offerChoices();
 sayShown();
 sayExamples();
+takeLibrary(NO_REPORTS);
+readAddress();
 setInterval(tick, 1000);
 loadChecks();
 connect();

@@ -1,15 +1,20 @@
 "use strict";
-// A list of any length of which only what can be seen is in the document. Rows are of
-// one height and known by a key, so a row that stays in sight is moved, not made again.
+// A list of any length: only visible rows are in the document. Rows have one height and a
+// key, so a row that stays visible is moved, not created again.
 
 const BEYOND = 8;
+const ROW = 30;                 // pixels, as in lists.css
+const TALL_ROW = 54;
+const NARROW = 620;             // a list of less width has tall rows
 
 class Rows {
-  // count(): how many; keyAt(i): the key of the row at i from the top; indexOf(key);
-  // make(): an empty row; fill(row, i); open(key), close(): what Enter and Escape do.
-  constructor(host, height, source) {
+  // count(): number of rows; keyAt(i): key of the row at i from the top; indexOf(key);
+  // make(): an empty row; fill(row, i); fit(rows): called once for rows that are new or
+  // have another width; open(key), close(): actions of Enter and Escape.
+  constructor(host, source) {
     this.host = host;
-    this.height = height;
+    this.height = ROW;
+    this.width = 0;
     this.source = source;
     this.head = host.querySelector(".head");
     this.body = host.querySelector(".body");
@@ -22,7 +27,25 @@ class Rows {
     host.addEventListener("keydown", (event) => this.key(event));
     host.addEventListener("click", (event) => this.click(event));
     host.addEventListener("focus", () => this.enter());
-    new ResizeObserver(() => this.soon()).observe(host);
+    new ResizeObserver(() => this.resize()).observe(host);
+  }
+
+  // A narrow list has rows of two lines.
+  resize() {
+    const width = this.host.clientWidth;
+    if (!width) return;
+    const narrow = width < NARROW;
+    this.host.classList.toggle("narrow", narrow);
+    if (this.height !== (narrow ? TALL_ROW : ROW)) {
+      const top = this.host.scrollTop / this.height;
+      this.height = narrow ? TALL_ROW : ROW;
+      for (const row of this.rows.values()) row.at = null;
+      this.update();
+      this.host.scrollTop = top * this.height;
+    }
+    if (this.width !== width && this.source.fit) this.source.fit([...this.rows.values()]);
+    this.width = width;
+    this.soon();
   }
 
   soon() {
@@ -34,7 +57,7 @@ class Rows {
     });
   }
 
-  // *added* rows came in above: what is looked at stays where it is.
+  // *added* rows came in above: the visible rows stay where they are.
   update(added = 0) {
     this.body.style.height = `${this.source.count() * this.height}px`;
     if (added && this.host.scrollTop > 0) this.host.scrollTop += added * this.height;
@@ -42,11 +65,17 @@ class Rows {
     this.draw();
   }
 
-  // Fill all rows again: what they show has changed.
+  // Fill all rows again because their values have changed.
   redraw() {
     for (const row of this.rows.values()) this.drop(row);
     this.rows.clear();
     this.update();
+  }
+
+  // Remove rows that are kept for later use, with the values that they showed.
+  discardSpare() {
+    for (const row of this.spare) row.remove();
+    this.spare = [];
   }
 
   draw() {
@@ -63,13 +92,17 @@ class Rows {
       this.rows.delete(key);
       this.drop(row);
     }
-    for (const [key, i] of wanted) this.place(key, i);
+    const fresh = [];
+    for (const [key, i] of wanted) if (this.place(key, i)) fresh.push(this.rows.get(key));
+    if (fresh.length && this.source.fit) this.source.fit(fresh);
     this.point();
   }
 
+  // Returns whether the row had to be filled.
   place(key, i) {
     let row = this.rows.get(key);
-    if (!row) {
+    const filled = !row;
+    if (filled) {
       row = this.spare.pop() || this.source.make();
       row.id = `${this.host.id}-${key}`;
       row.dataset.key = key;
@@ -78,15 +111,17 @@ class Rows {
       row.hidden = false;
       if (!row.isConnected) this.body.append(row);
     }
-    // Only what changed: each of these has the browser look at the row again.
-    if (row.at === i) return;
+    // Only changed properties: setting one makes the browser lay out the row again.
+    if (row.at === i) return filled;
     row.at = i;
     row.style.top = `${i * this.height}px`;
     row.setAttribute("aria-rowindex", String(i + 2));
+    return filled;
   }
 
   drop(row) {
     row.hidden = true;
+    row.at = null;
     row.removeAttribute("id");
     row.removeAttribute("data-key");
     this.spare.push(row);
@@ -105,7 +140,7 @@ class Rows {
     Object.assign(row, {current, opened});
   }
 
-  // Who comes in by keyboard is somewhere.
+  // With the keyboard, the focus must be on a row.
   enter() {
     if (this.current !== null || !this.source.count()) return;
     const top = Math.ceil(this.host.scrollTop / this.height);

@@ -1,22 +1,20 @@
 "use strict";
-// What has arrived, oldest first, and which of it the filters let through.
+// The items that have arrived, oldest first, and those that match the filters.
 
-// Of an event that is larger than this, the text filter sees no more.
+// Characters of one event that the text filter searches.
 const SEARCHED = 16384;
 const MAX_CHOICES = 200;
 
 const store = {
-  items: [],                    // all that is kept
-  view: [],                     // of it, what the filters let through
+  items: [],                    // all kept items
+  view: [],                     // those that match the filters
   limit: 10000,
   serial: 0,
-  types: new Map(),             // how many items of each
+  types: new Map(),             // number of items of each
   actions: new Map(),
-  seconds: new Map(),           // how many events in each second
-  warned: 0,                    // items with a warning
+  seconds: new Map(),           // number of events in each second
+  checks: new Map(),            // number of items that each check found
 };
-
-const filter = {words: [], type: null, action: null, who: [], problems: false, check: null};
 
 function readEntry(raw) {
   const entry = JSON.parse(raw);
@@ -28,42 +26,14 @@ function readEntry(raw) {
     n: entry.n, entry, raw, event, identifiers,
     status: entry.status, time: entry.received, reason: entry.reason || "",
     type: named(event.type), action: named(event.action), warnings: entry.warnings,
-    warned: entry.warnings.some((warning) => warning.level === "warning"),
+    warned: entry.warnings.some((warning) => warning.level === "warning"), bare: false,
     text: text.slice(0, SEARCHED).toLowerCase(),
     who: identifiers.map(([key, value]) => `${key} ${asText(value)}`).join("\n").toLowerCase(),
   };
 }
 
-// A request that was refused as a whole, of which the ledger keeps no event.
-function readRequest(raw) {
-  const entry = JSON.parse(raw);
-  const reason = sayRefused(entry);
-  return {
-    n: entry.n, entry, raw: null, event: {}, identifiers: [],
-    status: "refused", time: entry.time, reason, type: "", action: "", warnings: [],
-    warned: false, text: `refused\n${reason}`.toLowerCase(), who: "",
-  };
-}
-
 function named(value) {
   return value === undefined || value === null ? "" : asText(value);
-}
-
-function sayRefused({status, events, lost, answer}) {
-  const what = status === 0 ? "connection dropped" : `HTTP ${status} ${answer.title}`;
-  const detail = messageOf(answer.body);
-  const kept = events && !lost ? (events === 1 ? "its event was kept" : `its ${several(events, "event")} were kept`)
-    : events ? `${several(lost, "event")} not taken` : "";
-  return [what + (answer.fault ? ", by a fault" : ""), detail, kept].filter(Boolean).join(" · ");
-}
-
-function messageOf(body) {
-  try {
-    const read = JSON.parse(body);
-    return String((read.detail && read.detail.message) || "");
-  } catch {
-    return "";
-  }
 }
 
 function tally(map, key, by) {
@@ -73,32 +43,13 @@ function tally(map, key, by) {
 }
 
 function account(item, by) {
-  if (item.warned) store.warned += by;
-  if (item.status === "refused") return;
+  if (item.bare) return;
+  for (const check of new Set(item.warnings.map((warning) => warning.check))) tally(store.checks, check, by);
   tally(store.types, item.type, by);
   tally(store.actions, item.action, by);
 }
 
-function isProblem(item) {
-  return item.status !== "accepted" || item.warned;
-}
-
-function matches(item) {
-  if (filter.problems && !isProblem(item)) return false;
-  if (filter.type !== null && (item.type !== filter.type || item.status === "refused")) return false;
-  if (filter.action !== null && (item.action !== filter.action || item.status === "refused")) return false;
-  if (!filter.who.every((word) => item.who.includes(word))) return false;
-  if (filter.check && !item.warnings.some((warning) => warning.check === filter.check.check
-    && (filter.check.field === null || warning.field === filter.check.field))) return false;
-  return filter.words.every((word) => item.text.includes(word));
-}
-
-function isFiltered() {
-  return filter.problems || filter.type !== null || filter.action !== null
-    || filter.check !== null || filter.who.length > 0 || filter.words.length > 0;
-}
-
-// Enter *items*; answers with how many of them are in the view.
+// Adds *items*; returns how many of them match the filters.
 function addItems(items) {
   let added = 0;
   for (const item of items) {
@@ -130,8 +81,8 @@ function applyFilter() {
 }
 
 function emptyStore() {
-  Object.assign(store, {items: [], view: [], warned: 0});
-  for (const map of [store.types, store.actions, store.seconds]) map.clear();
+  Object.assign(store, {items: [], view: []});
+  for (const map of [store.types, store.actions, store.checks, store.seconds]) map.clear();
 }
 
 function countSecond(time) {
@@ -147,12 +98,24 @@ function lastMinute(now) {
   return Array.from({length: 60}, (_, i) => store.seconds.get(end - 59 + i) || 0);
 }
 
+// The idempotence id of an item's event as text, or null.
+function idOf(item) {
+  const id = isObject(item.event.data) ? item.event.data.idempotence_id : null;
+  return id === null || id === undefined || id === "" || typeof id === "object" ? null : String(id);
+}
+
+// The items with the idempotence id of *item*, oldest first.
+function sameId(item) {
+  const id = idOf(item);
+  return id === null ? [] : store.items.filter((each) => !each.bare && each.status !== "rejected" && idOf(each) === id);
+}
+
 function findItem(serial) {
   const i = indexIn(store.items, serial);
   return i < 0 ? null : store.items[i];
 }
 
-// Where the item with *serial* stands in a list that is ordered by it, or -1.
+// The index of the item with *serial* in a list that is ordered by serial, or -1.
 function indexIn(list, serial) {
   let low = 0;
   let high = list.length - 1;

@@ -1,11 +1,11 @@
 "use strict";
-// What values look like. Whatever comes from an event becomes a text node here: nothing
-// on this page makes markup of it.
+// Formats values for display. Values of events become text nodes: nothing on this page
+// turns them into markup.
 
 const $ = (id) => document.getElementById(id);
 
-// Text that turns around, hides or joins what stands beside it. Joiners stay as they
-// are: Persian and emoji need them.
+// Characters that reverse, hide or join the text beside them. Joiners are kept: Persian
+// and emoji need them.
 const UNSEEN_ONE = /(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}\u115f\u1160\u2800\u3164\uffa0\ufffe\uffff]/u;
 const UNSEEN = new RegExp(UNSEEN_ONE.source, "gu");
 const SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"};
@@ -47,7 +47,7 @@ function plain(text) {
   return text.replace(UNSEEN, escaped);
 }
 
-// *text* with what cannot be seen as escapes, which look different from the rest.
+// Returns *text* with invisible characters as escapes, which are styled differently.
 function visible(text) {
   if (!UNSEEN_ONE.test(text)) return text;
   const made = document.createDocumentFragment();
@@ -62,7 +62,7 @@ function visible(text) {
 
 function clipped(text, limit = 120) {
   if (text.length <= limit) return text;
-  // Not within a surrogate pair.
+  // Do not split a surrogate pair.
   const end = /[\ud800-\udbff]/.test(text[limit - 2]) ? limit - 2 : limit - 1;
   return text.slice(0, end) + "…";
 }
@@ -112,7 +112,7 @@ function span(seconds) {
   return `${sign}∞`;
 }
 
-// The seconds that ODP would read, or null.
+// The time in seconds as ODP reads it, or null.
 function readTime(value) {
   if (typeof value === "number") return value;
   if (typeof value !== "string") return null;
@@ -141,9 +141,18 @@ function quoted(text) {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
+// The access token, from this page's address.
+const token = new URLSearchParams(location.search).get("token") || "";
+
+function ask(path, options = {}) {
+  const headers = {...options.headers, ...(token ? {authorization: `Bearer ${token}`} : {})};
+  return fetch(path, {...options, headers});
+}
+
 function curl(path, body, headers = []) {
+  const own = token && path.startsWith("/_emulator/") ? [`authorization: Bearer ${token}`] : [];
   const lines = [`curl ${location.origin}${path}`,
-    ...["content-type: application/json", ...headers].map((line) => `-H ${line.includes("$") ? `"${line}"` : quoted(line)}`),
+    ...["content-type: application/json", ...own, ...headers].map((line) => `-H ${line.includes("$") ? `"${line}"` : quoted(line)}`),
     `-d ${quoted(body)}`];
   return lines.join(" \\\n  ");
 }

@@ -1,4 +1,4 @@
-"""Wait to be ended, with an undeliverable event and a stderr nobody reads."""
+"""Wait for a signal, with an undeliverable event and a stderr without a reader."""
 
 import os
 import sys

@@ -1,7 +1,7 @@
-"""Configure logging where an earlier process left events; name who imported what.
+"""Configure logging with a spool that holds events of an earlier process.
 
 Prints the modules that another thread than the main one imported while dictConfig held
-logging's lock: their loggers would be waited for.
+the lock of `logging`. Such an import may create a logger and wait for that lock.
 """
 
 import logging.config
@@ -14,13 +14,13 @@ configuring = True
 
 
 def watch(event: str, arguments: tuple[object, ...]) -> None:
-    foreign = threading.current_thread() is not threading.main_thread()
-    if event == "import" and configuring and foreign:
+    is_other_thread = threading.current_thread() is not threading.main_thread()
+    if event == "import" and configuring and is_other_thread:
         imported.add(str(arguments[0]))
 
 
-def last() -> logging.Handler:
-    """Make the handler that is configured last, when others had time to import."""
+def build_last_handler() -> logging.Handler:
+    """Build the handler that is configured last, after a time for imports."""
     global configuring
     limit = time.monotonic() + 0.5
     while not imported and time.monotonic() < limit:
@@ -36,7 +36,7 @@ logging.config.dictConfig(
         "disable_existing_loggers": False,
         "handlers": {
             "odp": {"class": "odp_logging.OdpHandler", "api_key": "key"},
-            "the last": {"()": last},
+            "the last": {"()": build_last_handler},
         },
         "root": {"level": "INFO", "handlers": ["odp", "the last"]},
     }

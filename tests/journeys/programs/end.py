@@ -1,4 +1,4 @@
-"""Log five events and end in the way that the second argument names."""
+"""Log five events and end in the way the second argument says."""
 
 import sys
 import threading
@@ -16,11 +16,11 @@ elif how == "uncaught":
     raise ValueError("the application's own")
 elif how == "outlived":
 
-    def later() -> None:
+    def log_after_main() -> None:
         threading.main_thread().join()
         shop.sell(5)
 
-    threading.Thread(target=later).start()
+    threading.Thread(target=log_after_main).start()
 elif how == "daemons":
 
     def busy(number: int) -> None:
@@ -31,12 +31,12 @@ elif how == "daemons":
 
     for first in (5, 6):
         threading.Thread(target=busy, args=(first,), daemon=True).start()
-    shop.until(lambda: handler.client.stats.accepted >= 20)
+    shop.wait_until(lambda: handler.client.stats.accepted >= 20)
     shop.note("mark")
 elif how == "collected":
     shop.log.removeHandler(handler)
     del handler
-elif how == "closed twice":
+elif how == "closed-twice":
     handler.client.close()
     handler.client.close()
     handler.close()

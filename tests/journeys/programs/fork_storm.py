@@ -18,15 +18,17 @@ def busy(first: int) -> None:
 
 
 counts = [0]
-threads = [threading.Thread(target=busy, args=(k * 1000,)) for k in range(4)]
+threads = [
+    threading.Thread(target=busy, args=(first,)) for first in range(0, 4000, 1000)
+]
 for thread in threads:
     thread.start()
 children = []
-for k in range(16):
+for index in range(16):
     child = os.fork()
     if child == 0:
         for number in range(10):
-            shop.sell(10_000 + k * 10 + number)
+            shop.sell(10_000 + index * 10 + number)
         sys.exit(0)
     children.append(child)
 codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]

@@ -1,8 +1,8 @@
-"""Kill processes that log, each at a random moment; say which log calls returned.
+"""Kill processes that log, each at a random time; print which log calls returned.
 
-Arguments: the address, how many processes, the seed of the moments, and how many
-threads log in each process (1). Each process has 45 numbers of its own, so that all of
-them fit into the emulator's ledger.
+Arguments: the URL of ODP, the number of processes, the seed of the times, and the
+number of threads that log in each process (1). Each process has its own 45 numbers, so
+all of them fit into the emulator's ledger.
 """
 
 import os
@@ -14,40 +14,45 @@ import threading
 
 import shop
 
+from odp_logging._flusher.loading import load_http, load_sending_modules
+
 url, count, seed = sys.argv[1:4]
 threads = int(sys.argv[4]) if sys.argv[4:] else 1
-chance = random.Random(int(seed))
+delays = random.Random(int(seed))
 pause = threading.Event()
+# Once for all children: each would import these modules for its client.
+load_sending_modules()
+load_http()
 
 
 def work(first: int, writing: int) -> None:
-    """Log, and say each number once its log call has returned."""
+    """Log, and write each number after its log call has returned."""
     shop.open_at(url, flush_interval=0.01)
 
-    def busy(lane: int) -> None:
-        for number in range(first + lane, first + 45, threads):
+    def busy(offset: int) -> None:
+        for number in range(first + offset, first + 45, threads):
             shop.sell(number)
             os.write(writing, b"%d\n" % number)
 
-    for lane in range(1, threads):
-        threading.Thread(target=busy, args=(lane,), daemon=True).start()
+    for offset in range(1, threads):
+        threading.Thread(target=busy, args=(offset,), daemon=True).start()
     busy(0)
     signal.pause()
 
 
-for k in range(int(count)):
+for index in range(int(count)):
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            work(k * 45, writing)
+            work(index * 45, writing)
         finally:
             os._exit(1)
     os.close(writing)
-    # From its first event on: before, there is nothing to lose.
+    # Not before its first event: there is nothing to lose yet.
     select.select([reading], [], [], 10)
-    pause.wait(chance.random() * 0.02)
+    pause.wait(delays.random() * 0.02)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    with open(reading) as said:
-        print(said.read(), end="")
+    with open(reading) as numbers:
+        print(numbers.read(), end="")

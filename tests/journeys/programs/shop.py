@@ -1,4 +1,4 @@
-"""What the programs share: a logger whose tagged records go to ODP, and a ledger."""
+"""Log events to ODP, and write each log call to a ledger file. Shared by programs."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _ledger = _path and os.open(_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600
 
 
 def open_at(url: str, key: str = "key", **settings: object) -> OdpHandler:
-    """Have the logger send to *url*, so late that only its end makes it send."""
+    """Make the logger send to *url*; by default only the end of the process sends."""
     handler = OdpHandler(key, **{"api_host": url, "flush_interval": 60, **settings})
     log.addHandler(handler)
     return handler
 
 
-def sell(number: int, lane: str | None = None) -> None:
+def sell(number: int, source: str | None = None) -> None:
     """
-    Log the event *number*, with an id that follows from run and number.
+    Log the event *number*, with an id built from the run and *number*.
 
     Args:
-        lane: Within which events arrive in order; None for this thread's, empty for
-            those that have no order.
+        source: Events of one source arrive in order. None for the current thread,
+            empty for events without an order.
     """
     name = f"{RUN}:{number}"
-    if lane is None:
-        lane = f"{os.getpid()}.{threading.get_ident()}"
-    note("tried", name, lane)
+    if source is None:
+        source = f"{os.getpid()}.{threading.get_ident()}"
+    note("tried", name, source)
     log.info(
         "sold",
         extra={
@@ -46,24 +46,24 @@ def sell(number: int, lane: str | None = None) -> None:
             "odp_idempotence_id": name,
         },
     )
-    note("returned", name, lane)
+    note("returned", name, source)
 
 
-def note(word: str, name: object = "", lane: str = "") -> None:
-    """Write a line into the ledger, if there is one; a kill does not undo it."""
+def note(word: str, name: object = "", source: str = "") -> None:
+    """Write a line to the ledger, if there is one. It survives a kill."""
     if _ledger:
-        os.write(_ledger, f"{word} {name} {lane}\n".encode())
+        os.write(_ledger, f"{word} {name} {source}\n".encode())
 
 
-def dropped(events: Sequence[OdpEvent], reason: str) -> None:
-    """Write into the ledger what `on_drop` tells."""
+def record_drop(events: Sequence[OdpEvent], reason: str) -> None:
+    """Write dropped events to the ledger; for `on_drop`."""
     for event in events:
         note("declared", event.idempotence_id, reason.split(":")[0])
 
 
-def until(reached: Callable[[], bool]) -> None:
-    """Wait until *reached* says yes, for 20 seconds at most."""
+def wait_until(is_reached: Callable[[], bool]) -> None:
+    """Wait until *is_reached* returns True, for 20 seconds at most."""
     limit = time.monotonic() + 20
-    while not reached():
+    while not is_reached():
         assert time.monotonic() < limit
         threading.Event().wait(0.005)

@@ -1,4 +1,4 @@
-"""Be the next process: make a client, log nothing, and end when stdin does."""
+"""Build a client as the next process, log nothing, and end when stdin is closed."""
 
 import sys
 

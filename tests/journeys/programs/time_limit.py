@@ -1,4 +1,4 @@
-"""Have a signal handler raise in the middle of log calls, as a time limit does."""
+"""Log with a signal handler that raises amid log calls, as a time limit does."""
 
 import random
 import signal
@@ -12,7 +12,7 @@ class TimeLimit(Exception):
     pass
 
 
-def out_of_time(*ignored: object) -> None:
+def raise_time_limit(*ignored: object) -> None:
     global armed
     if armed:
         armed = False
@@ -21,18 +21,20 @@ def out_of_time(*ignored: object) -> None:
 
 handler = shop.open_at(sys.argv[1], shutdown_timeout=5)
 armed = False
-signal.signal(signal.SIGALRM, out_of_time)
-chance = random.Random(7)
+signal.signal(signal.SIGALRM, raise_time_limit)
+delays = random.Random(7)
 number = 100
 shop.sell(99)
-assert handler.client.flush(10)  # the thread runs: Python's own start is no target
+assert handler.client.flush(
+    10
+)  # the flusher thread runs now: its start is not interrupted
 
 
-def sell_until_time_is_out() -> None:
+def sell_until_interrupted() -> None:
     global armed, number
     armed = True
-    signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.001))
-    while armed:  # what is raised within emit() is not passed on
+    signal.setitimer(signal.ITIMER_REAL, delays.uniform(0.0001, 0.001))
+    while armed:  # an exception within emit() does not reach this loop
         number += 1
         shop.sell(number)
 
@@ -40,7 +42,7 @@ def sell_until_time_is_out() -> None:
 end = time.monotonic() + 1
 while time.monotonic() < end:
     try:
-        sell_until_time_is_out()
+        sell_until_interrupted()
     except TimeLimit:
         pass
 signal.setitimer(signal.ITIMER_REAL, 0)

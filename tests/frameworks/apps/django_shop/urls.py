@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import path
 
 from odp_logging import bound_identifiers
@@ -45,7 +45,19 @@ def buy_together(request, number):
     return buy(request, number)
 
 
+def stream(request, number):
+    """Log in the middle of a response, when the middleware is done."""
+
+    def parts():
+        with bound_identifiers(fs_user_id=request.GET["user"]):
+            yield " "
+            yield buy(request, number).content
+
+    return StreamingHttpResponse(parts())
+
+
 urlpatterns = [
+    path("stream/<int:number>", stream),
     path("ready", ready),
     path("buy/<int:number>", buy),
     path("together/<int:number>", buy_together),

@@ -1,0 +1,233 @@
+"""
+Warns of log calls that were meant to be events, once for each position in the code.
+
+The handler asks whether a line is in `EXAMINED_LINES`, which costs about 25 ns. Only
+for a new one does it call `examine_record`.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Mapping
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from . import interception
+from .fields import ACTION, FIELDS, read_hidden
+from .near_miss import find_forgotten_extra, find_near_miss, is_suspect
+
+if TYPE_CHECKING:
+    from .._runtime.diagnostics import Diagnostics
+
+PLAIN_FIELD_COUNT = len(logging.makeLogRecord({}).__dict__)
+"""Attributes of a record without ``extra``, if no handler has formatted it."""
+
+MAX_LINES = 4000
+"""Source may be generated. Later lines are not examined."""
+
+
+class _ExaminedLines(dict[Any, set[Any]]):
+    """The lines of each file whose log calls were examined."""
+
+    is_full = False
+    _count = 0
+
+    def __missing__(self, path: Any) -> frozenset[Any]:
+        return _NO_LINES
+
+    def add(self, path: Any, line: Any) -> bool:
+        """Add a line; return whether it is new and is to be examined."""
+        if self.is_full or line in self[path]:
+            return False
+        self.setdefault(path, set()).add(line)
+        self._count += 1
+        self.is_full = self._count >= MAX_LINES
+        return True
+
+    def clear(self) -> None:
+        """Forget all lines, as before each test."""
+        super().clear()
+        self._count = 0
+        self.is_full = False
+
+
+_NO_LINES: frozenset[Any] = frozenset()
+
+EXAMINED_LINES = _ExaminedLines()
+
+HARMLESS_NAMES: set[Any] = set()
+"""Names in event dicts that resemble no field. structlog finds no line at low cost, so
+names are remembered there, and not positions."""
+
+HARMLESS_BESIDE_TAG: set[Any] = set(FIELDS)
+"""The same for event dicts that have ``odp_action``."""
+
+_HARMLESS_COMBINATIONS: set[tuple[Any, ...]] = set()
+"""Names that resemble a field, but are no mistake together, as bound identifiers."""
+
+_MAX_NAMES = 4000
+_MAX_FRAMES = 30
+_LOG_CODE = logging.Logger._log.__code__
+_ADAPTER_CODE = logging.LoggerAdapter.log.__code__
+_STRUCTLOG_BASE = "structlog._base"
+
+
+def examine_record(record: logging.LogRecord) -> None:
+    """Warn if *record*, tagged or not, looks like a mistake. Never raises."""
+    try:
+        fields = record.__dict__
+        path, line = fields["pathname"], fields["lineno"]
+        if _is_structlogs_line(path):
+            path, line = find_application_call() or (path, line)
+        if not EXAMINED_LINES.add(path, line):
+            return
+        given = _collect_fields(record)
+        problem = _find_problem(record, given)
+        if problem is not None:
+            _report(f"{path}:{line}", problem, is_event=ACTION in given)
+    except Exception:  # must not raise into a log call; the record is handled as ever
+        pass
+
+
+def _is_structlogs_line(path: Any) -> bool:
+    """Whether structlog called a logger that does not skip structlog's frames."""
+    module = sys.modules.get(_STRUCTLOG_BASE)
+    return module is not None and path == module.__file__
+
+
+def _find_problem(record: logging.LogRecord, fields: dict[Any, Any]) -> str | None:
+    problem = find_near_miss(fields, may_be_bound=_may_be_bound())
+    if problem is None and ACTION not in fields and type(record.args) is dict:
+        return find_forgotten_extra(str(record.msg), record.args)
+    return problem
+
+
+def _collect_fields(record: logging.LogRecord) -> dict[Any, Any]:
+    """Return the fields of *record* and of the dicts in which inputs look for them."""
+    found = {**record.__dict__, **read_hidden(record.__dict__)}
+    for inner in (record.msg, record.__dict__.get("extra")):
+        # Not isinstance(), which reads __class__ and may run the application's code.
+        if issubclass(type(inner), dict):
+            found.update(dict.items(inner))  # type: ignore[arg-type]
+    return found
+
+
+def _may_be_bound() -> bool:
+    """
+    Return whether the fields of the current record may be others than the call's.
+
+    A `LoggerAdapter`, a filter and structlog add fields to records of many log calls.
+    On the thread of a `QueueListener` it cannot be known.
+    """
+    is_given = False
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(_MAX_FRAMES):
+        if frame is None:
+            break
+        if frame.f_code is _LOG_CODE:
+            extra = frame.f_locals.get("extra")
+            is_given = type(extra) is dict and not FIELDS.isdisjoint(extra)
+        elif (
+            frame.f_code is _ADAPTER_CODE
+            or frame.f_globals.get("__name__") == _STRUCTLOG_BASE
+        ):
+            return True
+        frame = frame.f_back
+    return not is_given
+
+
+def examine_event_dict(event_dict: Mapping[Any, Any]) -> None:
+    """Warn if structlog's *event_dict* looks like a mistake."""
+    record = event_dict.get("_record")
+    if isinstance(record, logging.LogRecord):
+        # In a ProcessorFormatter: the record knows its line, and has all fields.
+        examine_record(record)
+        return
+    names = tuple(event_dict)
+    if names in _HARMLESS_COMBINATIONS or len(HARMLESS_NAMES) >= _MAX_NAMES:
+        return
+    harmless = [name for name in names if not is_suspect(name)]
+    HARMLESS_NAMES.update(harmless)
+    HARMLESS_BESIDE_TAG.update(harmless)
+    if len(harmless) == len(names):
+        return
+    problem = find_near_miss(event_dict)
+    if problem is not None and ACTION not in event_dict:
+        problem = _find_problem_of_call(event_dict)
+    if problem is None:
+        if len(_HARMLESS_COMBINATIONS) < _MAX_NAMES:
+            _HARMLESS_COMBINATIONS.add(names)
+        return
+    path, line = find_application_call() or ("", 0)
+    if EXAMINED_LINES.add(path, line):
+        _report(f"{path}:{line}", problem, is_event=ACTION in event_dict)
+
+
+_SKIPPED_PACKAGES = frozenset({"structlog", "odp_logging", "logging"})
+
+_MAX_MODULES = 10_000
+
+
+class _SkippedModules(dict[Any, bool]):
+    """Whether frames of a module lie between a log call and the processor, by name."""
+
+    def __missing__(self, name: Any) -> bool:
+        is_skipped = str(name).partition(".")[0] in _SKIPPED_PACKAGES
+        if len(self) < _MAX_MODULES:
+            self[name] = is_skipped
+        return is_skipped
+
+
+_SKIPPED_MODULES = _SkippedModules()
+
+
+def find_application_call() -> tuple[str, int] | None:
+    """Return file and line of the log call, past structlog's and logging's frames."""
+    frame: FrameType | None = sys._getframe(1)
+    contextvars = sys.modules.get("structlog.contextvars")
+    calling = getattr(contextvars, "_ASYNC_CALLING_STACK", None)
+    if calling is not None:  # await log.ainfo(...): runs on an executor's thread
+        frame = calling.get(frame)
+    while frame is not None:
+        if not _SKIPPED_MODULES[frame.f_globals.get("__name__")]:
+            return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+def _find_problem_of_call(event_dict: Mapping[Any, Any]) -> str | None:
+    """Return what is wrong with the arguments of the log call, without bound fields."""
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(_MAX_FRAMES):
+        if frame is None:
+            break
+        if frame.f_globals.get("__name__") == _STRUCTLOG_BASE:
+            given = frame.f_locals.get("event_kw")
+            if type(given) is dict:
+                found = {
+                    name: value for name, value in event_dict.items() if name in given
+                }
+                problem = find_near_miss(found)
+                if problem is not None:
+                    return problem
+                break
+        frame = frame.f_back
+    # Another wrapper, or fields of the bound logger.
+    return find_near_miss(event_dict, may_be_bound=True)
+
+
+def _report(origin: str, problem: str, *, is_event: bool) -> None:
+    outcome = "the field is ignored" if is_event else "no event was sent"
+    _get_diagnostics().warn(f"near_miss:{origin}", f"{origin}: {outcome}: {problem}")
+    for listener in interception.near_miss_listeners:
+        listener(origin, problem)
+
+
+@functools.cache
+def _get_diagnostics() -> Diagnostics:
+    # A record that is no near miss needs none.
+    from .._runtime.diagnostics import Diagnostics
+
+    return Diagnostics()

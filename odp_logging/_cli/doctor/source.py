@@ -1,0 +1,234 @@
+"""The doctor's check of source: log calls that look like an event and are none.
+
+A log call is checked when it runs, too. This check needs no traffic: it reads the files
+of the modules that the application has imported, and of the packages around them. A
+settings module imports few others, so that its package is what holds the log calls.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+import tokenize
+from collections.abc import Collection, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TypeGuard
+
+from ..._capture.fields import ACTION, FIELDS
+from ..._capture.near_miss import find_forgotten_extra, find_near_miss
+from .application import is_installed
+from .finding import Finding
+
+_MAX_FILES = 5_000
+"""Files that are read; a package can have a virtual environment inside it."""
+
+_MAX_FINDINGS = 20
+"""Log calls that are reported one by one."""
+
+_MAX_BYTES = 1_000_000
+"""Larger files are skipped: they are generated."""
+
+_SKIPPED_FOLDERS = frozenset(
+    {"site-packages", "dist-packages", "node_modules", "__pycache__"}
+)
+_MARKS = ("odp", "opd", "dop", "oddp")
+"""One of these is in every name that `find_near_miss` reports."""
+
+_LEVELS = frozenset(
+    {"debug", "info", "warn", "warning", "error", "exception", "critical", "fatal"}
+)
+_LOG_METHODS = _LEVELS | {f"a{level}" for level in _LEVELS} | {"log", "alog", "msg"}
+"""Methods of loggers: of logging, structlog (await log.ainfo()) and loguru."""
+
+_BIND_METHODS = frozenset({"bind", "new", "bind_contextvars", "bound_contextvars"})
+"""Functions that add fields to later log calls."""
+
+_OWN_ARGUMENTS = frozenset({"extra", "exc_info", "stack_info", "stacklevel"})
+
+
+class _Fields(NamedTuple):
+    """The names that a log call gives, each with the names nested in it."""
+
+    names: dict[str, Any]
+    is_complete: bool
+
+
+def check_sources(known: Collection[str], named: Collection[str]) -> Iterator[Finding]:
+    """
+    Check the log calls in the application's source.
+
+    Args:
+        known: Modules that were imported before the application.
+        named: Modules that the command line names; they may be installed packages.
+    """
+    paths = islice(_find_files(known, named), _MAX_FILES)
+    findings = [finding for path in paths for finding in _check_file(path)]
+    yield from findings[:_MAX_FINDINGS]
+    more = findings[_MAX_FINDINGS:]
+    if more:
+        yield Finding(
+            "hint",
+            "source",
+            f"{len(more)} more log calls look like events that are not sent",
+            "fix those that are named, and run this command again",
+        )
+
+
+# Files.
+
+
+def _find_files(known: Collection[str], named: Collection[str]) -> Iterator[Path]:
+    named_tops = {name.partition(".")[0] for name in named}
+    tops: set[str] = set()
+    found: set[Path] = set()
+    for name, module in [*sys.modules.items()]:
+        top = name.partition(".")[0]
+        if top == "odp_logging" or (name in known and name not in named):
+            continue
+        if top not in named_tops and is_installed(top):
+            continue
+        tops.add(top)
+        path = getattr(module, "__file__", None)
+        if isinstance(path, str) and path.endswith(".py"):
+            found.add(Path(path))
+    for top in tops:
+        for folder in getattr(sys.modules.get(top), "__path__", ()):
+            found.update(_walk(folder))
+    yield from sorted(found)
+
+
+def _walk(folder: str) -> Iterator[Path]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = [
+            name
+            for name in sorted(folders)
+            if name not in _SKIPPED_FOLDERS and not name.startswith(".")
+        ]
+        yield from (Path(root, name) for name in files if name.endswith(".py"))
+
+
+def _check_file(path: Path) -> Iterator[Finding]:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            return
+        with tokenize.open(path) as file:
+            text = file.read()
+        if not any(mark in text.lower() for mark in _MARKS):
+            return
+        calls = [node for node in ast.walk(ast.parse(text)) if _is_log_call(node)]
+    # ast.parse: ValueError for a null byte, RecursionError for deep nesting.
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for call in sorted(calls, key=lambda call: call.lineno):
+        finding = _check_call(call)
+        if finding is not None:
+            yield finding.add_location(f"{_shorten(path)}:{call.lineno}")
+
+
+def _shorten(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):  # elsewhere, or the directory was removed
+        return str(path)
+
+
+# Log calls.
+
+
+def _is_log_call(node: ast.AST) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and (
+        _read_name(node) in _LOG_METHODS or _read_name(node) in _BIND_METHODS
+    )
+
+
+def _read_name(call: ast.Call) -> str:
+    """Return the name of the function or method that is called."""
+    function = call.func
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def _check_call(call: ast.Call) -> Finding | None:
+    for fields in _list_fields(call):
+        text = find_near_miss(fields.names)
+        if text is None:
+            continue
+        # Fields of an event may be complete without it: bound, or from "**fields".
+        others = {
+            name: value for name, value in fields.names.items() if name not in FIELDS
+        }
+        is_certain = fields.is_complete or ACTION in fields.names
+        is_certain = is_certain or find_near_miss(others) is not None
+        return _build_finding(text, is_certain=is_certain)
+    text = _find_forgotten_extra(call)
+    return _build_finding(text, is_certain=True) if text else None
+
+
+def _build_finding(text: str, *, is_certain: bool) -> Finding:
+    return Finding(
+        "problem" if is_certain else "hint", "source", text, "fix that log call"
+    )
+
+
+def _list_fields(call: ast.Call) -> Iterator[_Fields]:
+    """Yield the names that *call* gives: in ``extra=``, and as keywords."""
+    for keyword in call.keywords:
+        if keyword.arg == "extra":
+            fields = _read_dict(keyword.value)
+            if fields is not None:
+                yield fields
+    # Keywords of structlog and loguru, where fields can be bound before the call.
+    names = {
+        keyword.arg: _read_nested(keyword.value)
+        for keyword in call.keywords
+        if keyword.arg is not None and keyword.arg not in _OWN_ARGUMENTS
+    }
+    if names and _read_name(call) in _BIND_METHODS and ACTION not in names:
+        # What is bound is a part of an event, even without a tag.
+        names = {name: names[name] for name in names if name not in FIELDS}
+    yield _Fields(names, is_complete=False)
+
+
+def _read_dict(node: ast.expr) -> _Fields | None:
+    """Return the names in a dict that is written out: ``{...}`` or ``dict(...)``."""
+    names: dict[str, Any] = {}
+    is_complete = True
+    if isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                names[key.value] = _read_nested(value)
+            else:  # a variable, or "**fields"
+                is_complete = False
+        return _Fields(names, is_complete)
+    if isinstance(node, ast.Call) and _read_name(node) == "dict":
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                is_complete = False
+            else:
+                names[keyword.arg] = _read_nested(keyword.value)
+        return _Fields(names, is_complete and not node.args)
+    return None
+
+
+def _read_nested(node: ast.expr) -> dict[str, Any] | None:
+    fields = _read_dict(node)
+    return None if fields is None else fields.names
+
+
+def _find_forgotten_extra(call: ast.Call) -> str | None:
+    """Return a suggestion if the only argument of the message holds an event."""
+    arguments = call.args[1:] if _read_name(call) == "log" else call.args
+    if len(arguments) != 2:
+        return None
+    message, last = arguments
+    fields = _read_dict(last)
+    if fields is None or not fields.is_complete:
+        return None
+    if isinstance(message, ast.Constant) and isinstance(message.value, str):
+        return find_forgotten_extra(message.value, fields.names)
+    # A formatted string has its values already.
+    is_formatted = isinstance(message, ast.JoinedStr)
+    return find_forgotten_extra("", fields.names) if is_formatted else None

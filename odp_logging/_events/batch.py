@@ -1,0 +1,95 @@
+"""
+The values that stores, flusher and transports exchange: batches and rejections.
+
+A store yields a `Batch`; `Invalid` and `Dropped` say which events it does not contain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .._runtime.positions import format_place
+
+if TYPE_CHECKING:
+    from .event import OdpEvent
+
+
+def format_origin(logged: Any) -> str:
+    """Return file and line of the log call; empty if they are not known."""
+    return format_place(getattr(logged, "origin", None))
+
+
+def count_fitting(sizes: Iterable[int], max_bytes: int) -> int:
+    """
+    Return how many events fit into a request body of *max_bytes*; at least one.
+
+    Args:
+        sizes: Bytes of each event's JSON, in the order in which they are sent.
+    """
+    count, total = 0, 2  # the brackets of the array
+    for size in sizes:
+        total += size + 1
+        if count and total > max_bytes:
+            break
+        count += 1
+    return count
+
+
+def split_positions(
+    events: Sequence[OdpEvent],
+    positions: Sequence[int],
+    max_events: int,
+    max_bytes: int,
+) -> list[Sequence[int]]:
+    """Return *positions* in parts that each fit into one request, in their order."""
+    parts: list[Sequence[int]] = []
+    start = 0
+    while start < len(positions):
+        part = positions[start : start + max_events]
+        sizes = (len(events[position].json) for position in part)
+        part = part[: count_fitting(sizes, max_bytes)]
+        parts.append(part)
+        start += len(part)
+    return parts
+
+
+class Invalid(NamedTuple):
+    """A log call from which no event could be built: the reason, and file and line."""
+
+    reason: str
+    message: str
+    origin: str
+
+
+class Batch(NamedTuple):
+    """The result of one `Store.take`: events to send, and log calls that gave none."""
+
+    events: Sequence[OdpEvent]
+    invalid: Sequence[Invalid] = ()
+    cut: bool = False
+    """Whether the store held more events than one request may have bytes."""
+
+    def only(self, positions: Sequence[int]) -> Batch:
+        """Return a batch of the events at *positions*, in that order."""
+        return Batch([self.events[position] for position in positions])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the request body: the events' JSON with commas and brackets."""
+        return sum(len(event.json) + 1 for event in self.events) + 1
+
+
+class Dropped(NamedTuple):
+    """Events that will not be delivered, and the reason."""
+
+    events: Sequence[OdpEvent]
+    reason: str
+
+
+def group_by_reason(dropped: Iterable[tuple[OdpEvent, str]]) -> list[Dropped]:
+    """Return events that were dropped one by one, together by their reason."""
+    groups: dict[str, list[OdpEvent]] = {}
+    for event, reason in dropped:
+        groups.setdefault(reason, []).append(event)
+    return [Dropped(events, reason) for reason, events in groups.items()]

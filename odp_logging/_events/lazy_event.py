@@ -1,0 +1,59 @@
+"""Events whose JSON is parsed only when another attribute is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from .event import OdpEvent, copy_attributes, parse_event
+
+
+class LazyEvent(OdpEvent):
+    """
+    An event that keeps its JSON, which is all that a transport needs.
+
+    The JSON is parsed at the first access to another attribute, for example in a
+    callback of the application or in a report of a rejected event.
+    """
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        # Called only for an attribute that is not set, so once for each event.
+        if name not in OdpEvent.__slots__ or name == "json":
+            raise AttributeError(name)
+        event = parse_event(self.json)
+        copy_attributes(event, self)
+        return getattr(event, name)
+
+    def __copy__(self) -> OdpEvent:
+        return parse_event(self.json)
+
+
+def make_lazy_event(json: bytes) -> OdpEvent:
+    """Return the event of *json*, which this process wrote and whose checksum holds."""
+    event = object.__new__(LazyEvent)
+    object.__setattr__(event, "json", json)
+    return event
+
+
+def make_encoded_event(json: bytes, identifiers: Mapping[str, str]) -> OdpEvent:
+    """
+    Return the event of *json*, which was encoded just now.
+
+    Setting all attributes takes 1 µs, and hardly any event is asked for its data.
+    """
+    event = object.__new__(LazyEvent)
+    _set_json(event, json)
+    _set_identifiers(event, MappingProxyType(identifiers))
+    _set_adjusted(event, _NONE)
+    return event
+
+
+# The slots' own setters: object.__setattr__ looks them up first, at twice the cost.
+_slots = vars(OdpEvent)
+_set_json = _slots["json"].__set__
+_set_identifiers = _slots["identifiers"].__set__
+_set_adjusted = _slots["adjusted"].__set__
+_NONE: Mapping[str, int] = MappingProxyType({})

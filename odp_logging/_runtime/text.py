@@ -1,0 +1,19 @@
+"""Format counts and lists of names for messages."""
+
+from __future__ import annotations
+
+
+def format_count(number: int, noun: str) -> str:
+    """Return *number*, with thousands separators, and the *noun* that goes with it."""
+    return f"{number:,} {pluralize(noun, number)}"
+
+
+def pluralize(noun: str, number: int) -> str:
+    """Return *noun*, in the plural unless *number* is 1."""
+    return noun if number == 1 else f"{noun}s"
+
+
+def format_names(names: list[str], most: int = 5) -> str:
+    """Return *names* on one line; if there are many, only the first *most*."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,1 @@
+"""Stores hold events between a log call and their delivery; see `base.Store`."""

@@ -1,0 +1,397 @@
+"""The store in memory: a bounded queue that many threads fill and one flusher empties.
+
+It stands between the inbox, to which log calls append, and the flusher's thread, which
+builds the events and takes them in batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from .._events.batch import Batch, Dropped, Invalid
+from .._events.ids import generate_ids
+from .._runtime.lock import with_lock
+from .base import BaseStore
+from .inbox import EventHolder, Inbox, hand_over
+from .limits import LARGE_EVENT_BYTES, Limits
+from .overflow import DroppedEvents, Spill, group_dropped
+from .pending import PendingEvents, TakenEvent, build_taken_event
+
+if TYPE_CHECKING:
+    from .._events.delivery import Delivery
+    from .._events.event import OdpEvent
+    from .base import OverflowStore
+    from .counts import Counters, Counts
+
+_SPILL_WAIT_SECONDS = 1.0
+"""Longest time that a put waits for another thread that spills to disk."""
+
+
+class Buffer(BaseStore):
+    """
+    A `Store` in memory.
+
+    `put`, or a log call by itself, appends to the queue of `inbox` without a lock. The
+    counts are updated at every `take`, for a large event, and at least every 512
+    events, by a caller that gets the lock without waiting. So a log call never waits
+    for another one, and a signal handler or finalizer that logs in the middle of one
+    cannot deadlock.
+
+    Args:
+        build: Builds the event from what was put, on the flusher's thread, with the id
+            that it is given. It returns None to drop the event, and raises
+            InvalidEventError.
+        complete_capture: Turns the bare tuple that a log call left here into a
+            capture, which has a size.
+        show: Builds an event for `pop_dropped` from what was dropped before it was
+            built.
+        batch_size, batch_bytes: Events and bytes of a full batch.
+        max_size, max_bytes: Bounds, in events (0 for none) and in bytes as counted by
+            the events' sizes.
+        overflow: Which event is dropped when a bound is reached.
+        keep_dropped: Whether `pop_dropped` will be called; at most 16 MiB of events are
+            kept for it. The counts are exact in any case.
+        overflow_store: Takes over events that have no room here, and what is left when
+            this store is discarded.
+    """
+
+    def __init__(
+        self,
+        build: Callable[..., OdpEvent | None],
+        *,
+        complete_capture: Callable[[Any], Any] = lambda bare: bare,
+        show: Callable[[Any], OdpEvent | None] | None = None,
+        batch_size: int,
+        batch_bytes: int,
+        max_size: int,
+        max_bytes: int,
+        overflow: Literal["drop_oldest", "drop_newest"] = "drop_oldest",
+        keep_dropped: bool = False,
+        overflow_store: OverflowStore | None = None,
+        inbox: Inbox | None = None,
+    ) -> None:
+        self.inbox = inbox or Inbox()
+        self._build = build
+        self._complete_capture = complete_capture
+        self._build_dropped = show or build
+        self._limits = Limits(
+            batch_size=batch_size,
+            batch_bytes=batch_bytes,
+            max_size=max_size,
+            max_bytes=max_bytes,
+        )
+        self._drop_oldest = overflow == "drop_oldest"
+        self._keep_dropped = keep_dropped
+        self._overflow_store = overflow_store
+        super().__init__()
+
+    def _reset(self) -> None:
+        super()._reset()
+        self.inbox.reset()
+        self._pending = PendingEvents()
+        self._spill = (
+            None
+            if self._overflow_store is None
+            else Spill(self._overflow_store, self._build)
+        )
+        self._dropped = DroppedEvents(
+            self._counters, self._limits.max_bytes if self._keep_dropped else 0
+        )
+        self._counts_dirty = False
+        self._has_large_event = False
+        self._update_inbox()
+
+    # Any thread: puts.
+
+    def put(self, logged: Any, holder: EventHolder | None = None) -> bool:
+        """Keep *logged*; return whether a full batch is waiting. Thread-safe."""
+        inbox = self.inbox
+        hand_over(holder or [logged], inbox.queue)
+        if logged.size >= LARGE_EVENT_BYTES:
+            self._has_large_event = True
+        elif len(inbox.queue) < inbox.check_after:
+            return False
+        return self.check_due()
+
+    def check_due(self) -> bool:
+        """Account the inbox if it is time; return whether a full batch is waiting."""
+        incoming, due = self.inbox.queue, False
+        # Twice: while this thread held the lock, others may have appended without it.
+        for _ in range(2):
+            if self._has_large_event or len(incoming) >= self.inbox.check_after:
+                # The lock holder may be writing to disk for long: the bounds apply to
+                # the inbox too.
+                is_full = (
+                    self._spill is not None
+                    and len(incoming) > self._limits.spill_wait_from
+                )
+                timeout = _SPILL_WAIT_SECONDS if is_full else 0.0
+                due = self._lock.run(self._account_if_due, timeout) or due
+        return due
+
+    # Accounting. Caller holds self._lock.
+    #
+    # A signal handler may raise at any call; `_recover_counts` then repairs the counts.
+    # It may also fork: in the child `_reset` replaces the parts, and the interrupted
+    # method has to go on with the old ones. So each method looks them up once.
+
+    def _account_if_due(self) -> bool:
+        """
+        Account the inbox, unless a batch is full or nothing requires it yet.
+
+        A full batch is accounted by the flusher. Caller holds self._lock.
+        """
+        pending, limits = self._pending, self._limits
+        bound = limits.compute_account_after(pending.count(), pending.size)
+        incoming_count = len(self.inbox.queue)
+        if (
+            self._counts_dirty
+            or self._has_large_event
+            or incoming_count >= bound
+            or 0 <= limits.count_to_batch(pending.size) < incoming_count
+        ):
+            self._account_incoming()
+            return self._is_due()
+        self.inbox.check_after = bound
+        return len(pending.waiting) + incoming_count >= limits.due_size
+
+    def _is_due(self) -> bool:
+        return self._limits.is_due(len(self._pending.waiting), self._pending.size)
+
+    def _account_incoming(self) -> None:
+        """Move the inbox in, and apply the bounds. Caller holds self._lock."""
+        if not (self.inbox.queue or self._counts_dirty or self._has_large_event):
+            return  # nothing came; the flusher asks several times for each batch
+        self._recover_counts()
+        self._counts_dirty = True
+        self._has_large_event = False
+        pending, counters, limits = self._pending, self._counters, self._limits
+        incoming = self.inbox.queue
+        # Counted once: log calls of other threads go on appending meanwhile.
+        count = len(incoming)
+        pending.move_in(incoming, count)
+        counters.accepted += count
+        pending.last_sequence += count
+        largest = pending.add_sizes(count, self._complete_capture)
+        if largest > limits.max_bytes:
+            self._drop_oversized(pending)
+        while pending.waiting and limits.is_exceeded(pending.count(), pending.size):
+            self._make_room(pending, counters)
+        self._update_inbox()
+        self._counts_dirty = False
+
+    def _make_room(self, pending: PendingEvents, counters: Counters) -> None:
+        if self._spill is not None and self._spill.move_oldest(
+            pending, counters, self._limits.batch_size
+        ):
+            return
+        # Events in a request are never dropped here: ODP may have accepted them.
+        logged = pending.pop_oldest() if self._drop_oldest else pending.pop_newest()
+        self._dropped.add(logged, "overflow")
+
+    def _drop_oversized(self, pending: PendingEvents) -> None:
+        """Drop events that alone exceed the buffer's bytes, and no other event."""
+        dropped = self._dropped
+        for logged in pending.remove_larger(self._limits.max_bytes):
+            dropped.add(logged, "too_large")
+
+    def _recover_counts(self) -> None:
+        """Recompute the counts if a signal handler's exception cut off an update."""
+        if not self._counts_dirty:
+            return
+        pending, counters = self._pending, self._counters
+        if self._spill is not None:
+            self._spill.recover(pending, counters)
+        pending.recompute_size(self._complete_capture)
+        left = counters.count_settled() + counters.moved
+        counters.accepted = left + pending.count()
+        self._counts_dirty = False  # last: if cut off too, the next caller repeats this
+
+    def _update_inbox(self) -> None:
+        """Tell log calls when to check next, and whether to wait for room."""
+        pending, inbox, limits = self._pending, self.inbox, self._limits
+        count, size = pending.count(), pending.size
+        inbox.check_after = limits.compute_check_after(
+            len(pending.waiting), count, size
+        )
+        inbox.nearly_full = limits.is_above_high_water(count + len(inbox.queue), size)
+
+    def _is_above_high_water(self) -> bool:
+        pending = self._pending
+        count = pending.count() + len(self.inbox.queue)
+        return self._limits.is_above_high_water(count, pending.size)
+
+    # Flusher thread only.
+
+    def take(self, requests: int = 1) -> Batch:
+        """Return the oldest events for *requests* requests, built on this thread."""
+        fresh, sequence = self._start_take(requests)
+        built = [
+            build_taken_event(self._build, logged, sequence + n, event_id)
+            for n, (logged, event_id) in enumerate(
+                zip(fresh, generate_ids(len(fresh))), 1
+            )
+        ]
+        return self._lock.hold(partial(self._finish_take, fresh, built, requests))
+
+    @with_lock
+    def _start_take(self, requests: int) -> tuple[list[Any], int]:
+        # Left by a take that an exception of a signal handler cut off.
+        if self._pending.building:
+            self._pending.return_unbuilt()
+        self._account_incoming()
+        return self._pending.start_building(self._limits.batch_size * requests)
+
+    def _finish_take(
+        self,
+        fresh: list[Any],
+        built: Sequence[TakenEvent | Invalid | None],
+        requests: int,
+    ) -> Batch:
+        pending, counters, limits = self._pending, self._counters, self._limits
+        if pending.building is not fresh:
+            return Batch(())  # discarded, or the process forked, meanwhile
+        pending.building = ()
+        invalid = [result for result in built if type(result) is Invalid]
+        self._record_built(fresh, built)
+        taken = pending.select(
+            limits.batch_size * requests, limits.batch_bytes * requests
+        )
+        for held in taken:
+            counters.retried += held.sent
+            held.sent = True
+        events = [held.event for held in taken]
+        pending.current = batch = Batch(
+            events, invalid, cut=len(events) < len(pending.unsettled)
+        )
+        return batch
+
+    def _record_built(
+        self, fresh: Sequence[Any], built: Sequence[TakenEvent | Invalid | None]
+    ) -> None:
+        pending, counters = self._pending, self._counters
+        for logged, result in zip(fresh, built):
+            if type(result) is TakenEvent:
+                pending.unsettled.append(result)
+                if result.event.adjusted:
+                    counters.count_adjusted(result.event)
+                continue
+            pending.size -= logged.size
+            counters.count_unbuilt(result)
+        self._update_inbox()
+
+    @with_lock
+    def settle(self, batch: Batch, delivery: Delivery) -> None:
+        """Remove accepted and rejected events; keep pending ones in their order."""
+        if batch is not self._pending.current:
+            return  # discarded meanwhile, and counted then
+        self._settle(len(batch.events), delivery)
+        self._update_inbox()
+
+    def _settle(self, count: int, delivery: Delivery) -> None:
+        held_events, counters = self._pending, self._counters
+        pending, spooled = set(delivery.pending), set(delivery.spooled)
+        still = []
+        delivered = refused = moved = size = 0
+        for position, held in enumerate(held_events.unsettled[:count]):
+            if position in pending:
+                held.in_doubt |= position in delivery.in_doubt
+                still.append(held)
+                continue
+            size += held.size
+            refused += position in delivery.rejected
+            moved += position in spooled
+            delivered += position not in delivery.rejected and position not in spooled
+        rejected = dict(counters.rejected)
+        if refused:
+            rejected["refused"] = rejected.get("refused", 0) + refused
+        # No calls below: CPython runs signal handlers only at calls and loop jumps, so
+        # these assignments cannot be interrupted.
+        held_events.current = None
+        held_events.unsettled[:count] = still
+        held_events.size -= size
+        counters.delivered += delivered
+        counters.moved += moved
+        counters.rejected = rejected
+        counters.retried += delivery.resent
+
+    # Any thread.
+
+    @with_lock
+    def discard(self, reason: str) -> int:
+        """Drop all events; those sent without an answer are counted as ``in_doubt``."""
+        self._account_incoming()
+        pending, counters, dropped = self._pending, self._counters, self._dropped
+        # First to the spool, so that the next process can send them.
+        if self._spill is not None and pending.count():
+            self._spill.move_all(pending, counters)
+        in_flight = len(pending.current.events) if pending.current else 0
+        for position, held in enumerate(pending.unsettled):
+            is_in_doubt = held.in_doubt or position < in_flight
+            dropped.add(held.event, "in_doubt" if is_in_doubt else reason)
+        for logged in (*pending.building, *pending.waiting):
+            dropped.add(logged, reason)
+        count = pending.count()
+        pending.clear()
+        self._update_inbox()
+        return count
+
+    def close(self) -> None:
+        """Do nothing: a buffer has no resources to release."""
+
+    def is_nearly_full(self) -> bool:
+        """Whether three quarters are in use and the overflow store can take events."""
+        if self._spill is None or not self._spill.is_available():
+            return False
+        return self._is_above_high_water()
+
+    def pop_dropped(self) -> Sequence[Dropped]:
+        """Return at most 1,000 dropped events, grouped by reason."""
+        # Grouped without the lock: building an event may run the application's code.
+        return group_dropped(self._lock.hold(self._dropped.pop), self._build_dropped)
+
+    def get_last_sequence(self) -> int:
+        """Return the sequence number of the newest event; the first one has 1."""
+        if self._lock.is_owned():
+            return self._pending.last_sequence + len(self.inbox.queue)
+        return self._account_and_read_sequence()
+
+    @with_lock
+    def _account_and_read_sequence(self) -> int:
+        self._account_incoming()
+        return self._pending.last_sequence
+
+    def get_settled_sequence(self) -> int:
+        """Return the sequence number up to which every event is settled."""
+        return self._lock.hold(self._pending.get_settled_sequence)
+
+    def counts(self) -> Counts:
+        """Return the counts of all events so far, which always balance."""
+        if self._lock.is_owned():
+            # A signal handler or finalizer interrupted an update. Nothing is recovered
+            # here, since the interrupted code goes on writing.
+            return self._read_counts().balance()
+        return self._lock.hold(self._recover_and_read_counts)
+
+    def _recover_and_read_counts(self) -> Counts:
+        self._recover_counts()
+        self._count_early_outcomes()
+        return self._read_counts()
+
+    def _read_counts(self) -> Counts:
+        incoming = len(self.inbox.queue)
+        counts = self._counters.read(
+            pending=incoming + self._pending.count(),
+            spooled=0,
+            uncounted=incoming,
+            size=self._pending.size,
+        )
+        failures = self.inbox.capture_failures
+        if failures:
+            rejected = {**counts.rejected, "not_capturable": failures}
+            counts = counts._replace(
+                accepted=counts.accepted + failures, rejected=rejected
+            )
+        return counts

@@ -1,0 +1,87 @@
+"""The limits of a `Buffer`, and what follows from them for the events it holds."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+LARGE_EVENT_BYTES = 4096
+"""Size from which an event is accounted at once."""
+_ACCOUNT_EVERY = 512
+"""Most events that wait in the inbox. The log call that reaches this number accounts
+them, which takes 0.5 ms: 1 µs for an event on CPython 3.11."""
+_MAX_UNCHECKED_BYTES = 16_384
+"""Largest size assumed for an event whose size was not computed yet."""
+_MIN_SPILL_WAIT_FROM = 64
+"""Least number of unaccounted events from which a put waits for a spill to disk."""
+_HIGH_WATER = 0.75
+"""Share of a bound from which callers wait, so that the flusher can still keep up."""
+
+
+class Limits:
+    """
+    The limits of a buffer. Its methods are given what it holds: events and bytes.
+
+    Args:
+        batch_size, batch_bytes: Events and bytes of a full batch.
+        max_size, max_bytes: Bounds, in events (0 for none) and in bytes.
+    """
+
+    # The default bound is in bytes. With 10,000 events as the bound, a loop that logged
+    # 100,000 lost 90,000 of them, since it leaves the flusher little of the GIL.
+
+    def __init__(
+        self, *, batch_size: int, batch_bytes: int, max_size: int, max_bytes: int
+    ) -> None:
+        self.batch_size = batch_size
+        self.batch_bytes = batch_bytes
+        self.max_size = max_size = max_size or sys.maxsize
+        self.max_bytes = max_bytes
+        self._high_water_size = math.ceil(max_size * _HIGH_WATER)
+        self._high_water_bytes = max_bytes * _HIGH_WATER
+        # A small buffer must not be full before the flusher is woken.
+        self.due_size = min(batch_size, max(1, max_size // 2))
+        self.due_bytes = min(batch_bytes, max(1, max_bytes // 2))
+        self.spill_wait_from = max(
+            _MIN_SPILL_WAIT_FROM, min(max_size, max_bytes // _MAX_UNCHECKED_BYTES) // 10
+        )
+        """Number of unaccounted events from which a put waits for a spill to disk."""
+
+    def is_due(self, waiting: int, size: int) -> bool:
+        """Whether *waiting* events fill a batch; *size* includes those in a request."""
+        return waiting >= self.due_size or size >= self.due_bytes
+
+    def is_exceeded(self, count: int, size: int) -> bool:
+        """Whether *count* events of *size* bytes exceed a bound."""
+        return size > self.max_bytes or count > self.max_size
+
+    def is_above_high_water(self, count: int, size: int) -> bool:
+        """Whether three quarters of the events or bytes are in use."""
+        return count >= self._high_water_size or size >= self._high_water_bytes
+
+    def count_to_batch(self, size: int) -> int:
+        """Return how many more events, none of them large, certainly fill no batch."""
+        return (self.due_bytes - size) // LARGE_EVENT_BYTES
+
+    def compute_account_after(self, count: int, size: int) -> int:
+        """Return the number of new events after which the bounds require an update."""
+        room = (self.max_bytes - size) // _MAX_UNCHECKED_BYTES
+        # Until callers start to wait for room; beyond that in ever smaller steps.
+        left = self._high_water_size - count
+        if left <= 0:
+            left = (self.max_size - count) // 4 + 1
+        return max(1, min(_ACCOUNT_EVERY, left, room + 1))
+
+    def compute_check_after(self, waiting: int, count: int, size: int) -> int:
+        """
+        Return the number of new events after which a log call checks the buffer.
+
+        Args:
+            waiting: Events that are in no request yet.
+            count, size: All events that the buffer holds, and their bytes.
+        """
+        after = self.compute_account_after(count, size)
+        to_batch = self.due_size - waiting
+        if to_batch > 0 and self.due_bytes > size:
+            after = min(after, to_batch, self.count_to_batch(size) + 1)
+        return max(1, after)

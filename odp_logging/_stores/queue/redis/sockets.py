@@ -1,0 +1,125 @@
+"""Limits of one answer of Redis: its time and its size.
+
+A socket's timeout is that of one `recv`. A server that sends a byte now and then would
+hold a call for ever, and an answer of any size would be in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..base import MAX_BODY_BYTES
+
+MAX_ENTRY_BYTES = MAX_BODY_BYTES
+"""Largest answer with one entry, in bytes."""
+
+MAX_ENTRIES_BYTES = 16 * 1024**2
+"""Largest answer with several entries; they are read one by one if it is larger.
+
+An answer is in memory about three times: as it is received, and parsed."""
+
+
+class AnswerTooLarge(Exception):
+    """Redis sends more than `AnswerLimits` permit; the connection is closed."""
+
+
+class AnswerLimits:
+    """
+    What all connections of one thread allow an answer.
+
+    Args:
+        seconds: Longest time from a request to the end of its answer.
+        clock: Monotonic time in seconds.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._request_ends_at = math.inf
+        self._max_bytes = math.inf
+        self._received = 0
+        self.ends_at = math.inf
+        """Time of *clock* at which the whole call ends, with all of its requests."""
+
+    @contextmanager
+    def limit_bytes(self, entries: int) -> Iterator[None]:
+        """Raise `AnswerTooLarge` if the answer with so many *entries* is too large."""
+        self._max_bytes = MAX_ENTRY_BYTES if entries == 1 else MAX_ENTRIES_BYTES
+        try:
+            yield
+        finally:
+            self._max_bytes = math.inf
+
+    def begin_request(self) -> None:
+        """Begin to measure the next answer."""
+        self._request_ends_at = self._clock() + self._seconds
+        self._received = 0
+
+    def count(self, size: int) -> None:
+        """Count *size* bytes of the answer."""
+        self._received += size
+        if self._received > self._max_bytes:
+            raise AnswerTooLarge
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the answer has to be complete."""
+        return min(self.ends_at, self._request_ends_at) - self._clock()
+
+
+class LimitedSocket:
+    """A connected *sock* whose answers are within *limits*; otherwise as it is."""
+
+    def __init__(self, sock: Any, limits: AnswerLimits) -> None:
+        self._sock = sock
+        self._limits = limits
+        self._timeout: float | None = sock.gettimeout()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Set the timeout of one call; 0 to return at once."""
+        self._timeout = seconds
+        self._sock.settimeout(seconds)
+
+    def sendall(self, data: Any) -> None:
+        """Send a request, or a part of it."""
+        self._limits.begin_request()
+        self._shorten_timeout()
+        self._sock.sendall(data)
+
+    def recv(self, size: int, *flags: int) -> bytes:
+        """Receive a part of an answer."""
+        self._shorten_timeout()
+        data: bytes = self._sock.recv(size, *flags)
+        self._limits.count(len(data))
+        return data
+
+    def recv_into(self, buffer: Any, *arguments: int) -> int:
+        """Receive a part of an answer into *buffer*."""
+        self._shorten_timeout()
+        size: int = self._sock.recv_into(buffer, *arguments)
+        self._limits.count(size)
+        return size
+
+    def _shorten_timeout(self) -> None:
+        if self._timeout == 0:  # asks only whether there is something
+            return
+        left = self._limits.seconds_left
+        if left <= 0:
+            raise TimeoutError("the answer is not complete")
+        if left == math.inf:
+            return
+        self._sock.settimeout(
+            left if self._timeout is None else min(left, self._timeout)
+        )
+
+
+def limit_connection(connection: Any, limits: AnswerLimits) -> None:
+    """Apply *limits* to a new *connection* of `redis`."""
+    connection._sock = LimitedSocket(connection._sock, limits)
+    connection._parser.on_connect(connection)

@@ -1,0 +1,53 @@
+"""The batch that the spool has given to the flusher and that is not settled yet.
+
+A module of its own, because three parts share it: `Batches` takes and settles it,
+`OwnFile` and `OrphanedFiles` replace its file, and `Quota` must not drop its events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..._events.batch import Batch
+from .file import SpoolFile
+from .schema import Row
+
+
+class TakenBatch:
+    """A batch that was taken, with its file and rows."""
+
+    __slots__ = ("batch", "file", "rows")
+
+    def __init__(self, batch: Batch, file: SpoolFile, rows: Sequence[Row]) -> None:
+        self.batch = batch
+        self.file = file
+        self.rows = rows
+
+
+class InFlight:
+    """The last batch that was taken. Caller holds the spool's lock."""
+
+    def __init__(self) -> None:
+        self.taken: TakenBatch | None = None
+
+    def start(self, batch: Batch, file: SpoolFile, rows: Sequence[Row]) -> None:
+        """Remember *batch*; its rows are not dropped until the next one is taken."""
+        # One assignment, so that a signal handler's exception cannot leave the rows of
+        # one batch with the file of another.
+        self.taken = TakenBatch(batch, file, rows)
+
+    def clear(self) -> None:
+        """Forget the batch; settling it then has no effect."""
+        self.taken = None
+
+    def move(self, old: SpoolFile, new: SpoolFile) -> None:
+        """Settle the batch in *new*, a copy of *old* with the same row numbers."""
+        if self.taken is not None and self.taken.file is old:
+            self.taken.file = new
+
+    def find_last_number(self, file: SpoolFile) -> int:
+        """Return the number up to which rows of *file* are in flight; 0 if none are."""
+        taken = self.taken
+        if taken is None or taken.file is not file or not taken.rows:
+            return 0
+        return taken.rows[-1].number

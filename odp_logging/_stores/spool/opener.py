@@ -1,0 +1,134 @@
+"""Open the files of ended processes: verified, recovered, or set aside.
+
+`OrphanedFiles` and `OrphanQuota` acquire a file and open it here. Another program or
+version may have written it, and its process may have died within a write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import directory as _directory
+from .connection import measure_regular, verify
+from .errors import (
+    DamagedError,
+    ForeignFileError,
+    SpoolError,
+    UnsafeFileError,
+    UnwritableError,
+)
+from .file import SpoolFile
+from .ownership import OwnershipLock
+from .recovery import recover_file
+from .schema import DeadLetterRow, Row
+from .wal import WriteAheadLog
+from .warnings import SpoolWarnings
+
+
+class FileOpener:
+    """
+    Opens files of *directory* that this process owns.
+
+    Args:
+        account: Destination of recovered events whose file is replaced.
+    """
+
+    def __init__(self, directory: Path, account: str, warnings: SpoolWarnings) -> None:
+        self.account = account
+        self.ignored: set[str] = set()
+        """Names of files without events to send, or that are not to be opened again."""
+        self._directory = directory
+        self._warnings = warnings
+
+    def open(self, ownership: OwnershipLock) -> SpoolFile | None:
+        """
+        Open the file, or a copy with what could be recovered from it.
+
+        Returns:
+            The file; None if it is not to be sent from. Its ownership is then released.
+        """
+        name = ownership.path.name
+        try:
+            return self._open_intact(ownership)
+        except ForeignFileError as error:
+            self._warnings.report_foreign(name, error)
+        except UnsafeFileError as error:
+            self._quarantine(ownership, error)
+            return None
+        except DamagedError as error:
+            file = self.recover(ownership, error)
+            if file is not None:
+                return file
+        except SpoolError:  # temporary: the next scan tries again
+            ownership.close()
+            return None
+        self.ignored.add(name)
+        ownership.close()
+        return None
+
+    def _open_intact(self, ownership: OwnershipLock) -> SpoolFile:
+        """Open the file; if its log is damaged, a copy with what follows the damage."""
+        measure_regular(ownership.path)
+        log = WriteAheadLog(ownership.path)
+        frames = log.count_frames()
+        if frames and verify(ownership.path) is None and log.read_frames():
+            # SQLite would create the tables again and overwrite the log.
+            raise DamagedError("the start of its write-ahead log")
+        file = SpoolFile(ownership)
+        valid = file.count_valid_frames()
+        if valid >= frames or len(log.read_frames(valid)) <= valid:
+            return file
+        error = DamagedError("its write-ahead log")
+        copy = self.recover(ownership, error, valid=valid)
+        file.close_database()  # only now, because closing deletes the log
+        if copy is None:
+            raise UnwritableError("its recovered events cannot be written")
+        return copy
+
+    def _quarantine(self, ownership: OwnershipLock, error: Exception) -> None:
+        """Rename a file that is not safe to open."""
+        name = ownership.path.name
+        try:
+            outcome = f"was renamed to {ownership.rename_aside('quarantined').name}"
+        except OSError:
+            outcome = "is not opened"
+            self.ignored.add(name)
+            ownership.close()
+        self._warnings.report_unsafe(name, outcome, error)
+
+    def recover(
+        self,
+        ownership: OwnershipLock,
+        error: Exception,
+        settled: frozenset[int] = frozenset(),
+        valid: int = 0,
+    ) -> SpoolFile | None:
+        """
+        Rename a damaged file; return a new file with its readable events.
+
+        Args:
+            settled: Numbers of events that were settled and not deleted.
+            valid: Frames of its log that SQLite could read.
+        """
+        recovered, name = recover_file(ownership, valid)
+        rows = [row for row in recovered.rows if row.number not in settled]
+        file = None
+        if rows or recovered.letters:
+            try:
+                file = self._write_copy(rows, recovered.letters)
+            except (SpoolError, OSError):
+                rows = []  # disk full: the renamed file still has them
+        self._warnings.report_damaged_orphan(error, name, len(rows))
+        return file
+
+    def _write_copy(
+        self, rows: Sequence[Row], letters: Sequence[DeadLetterRow]
+    ) -> SpoolFile:
+        file = SpoolFile(_directory.create_file(self._directory, self.account))
+        try:
+            file.restore(rows, letters)
+        except BaseException:
+            file.remove()
+            raise
+        return file

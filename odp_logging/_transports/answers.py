@@ -1,0 +1,177 @@
+"""What an HTTP answer of ODP's events API means for a batch.
+
+`Http` passes each answer to `read_answer`, the one place that knows HTTP statuses.
+Sources: the OpenAPI file of ODP's events API (202, 400 with ``detail.invalids``, 403)
+and ODP's Node SDK (``invalids[].event`` is an index). Other statuses are documented
+nowhere and are read as RFC 9110 defines them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from .._events.delivery import Cause, Delivery
+from .._runtime.bounded_json import parse_json
+from .._runtime.diagnostics import make_printable
+from .._runtime.secret import Secret
+
+if TYPE_CHECKING:
+    from email.message import Message
+
+
+_TRANSIENT_STATUSES = frozenset({408, 409, 421, 423, 425, 429})
+_INVALID_STATUSES = frozenset({400, 422})
+_UNAUTHORIZED_STATUSES = frozenset({401, 403})
+_OVERLOAD_STATUSES = frozenset({503, 511})
+"""Answers of 5xx that certainly have no event of the request as their cause."""
+
+_MAX_TEXT_READ = 10_000
+_MAX_TEXT_SHOWN = 200
+
+_NO_KEY = Secret("")
+
+
+def read_answer(
+    status: int,
+    headers: Mapping[str, str] | Message,
+    content: bytes | None,
+    size: int,
+    host: str,
+    *,
+    key: Secret = _NO_KEY,
+) -> Delivery:
+    """
+    Return what an answer means for a batch of *size* events.
+
+    Args:
+        content: The body as received; None if it was cut off.
+        key: Masked where the answer quotes it; messages show its last characters,
+            unless it is short.
+    """
+    message = f"{host} answered {status}"
+    if 200 <= status < 300:
+        if not _is_html_page(headers, content):
+            return Delivery(size)
+        # The login page of a captive portal comes with status 200.
+        text = f"{message} with an HTML page: a captive portal or a wrong api_host"
+        return Delivery.all_pending(size, Cause.TRANSIENT, text)
+    if status in _INVALID_STATUSES:
+        rejected = _read_invalids(content, size, key) if status == 400 else {}
+        if rejected:
+            return _build_rejection(size, rejected, message)
+        message += _read_reason(content, key)
+        return Delivery.all_pending(size, Cause.UNIDENTIFIED, message)
+    if status == 413:
+        return Delivery.all_pending(size, Cause.TOO_LARGE, message)
+    retry_after = parse_retry_after(headers.get("Retry-After"))
+    if status in _TRANSIENT_STATUSES or status >= 500:
+        return Delivery.all_pending(
+            size,
+            Cause.TRANSIENT,
+            message,
+            retry_after=retry_after,
+            throttled=status == 429,
+            faulty=status >= 500
+            and status not in _OVERLOAD_STATUSES
+            and "Retry-After" not in headers,
+        )
+    if status in _UNAUTHORIZED_STATUSES:
+        message = f"{message} and refuses {key.describe('the key')}"
+    return Delivery.all_pending(
+        size, Cause.MISCONFIGURED, message, retry_after=retry_after
+    )
+
+
+def _build_rejection(size: int, rejected: dict[int, str], message: str) -> Delivery:
+    """Return the delivery of a batch of which only some events are *rejected*."""
+    pending = tuple(position for position in range(size) if position not in rejected)
+    return Delivery(
+        size,
+        rejected=rejected,
+        pending=pending,
+        cause=Cause.REMAINDER if pending else None,
+        message=message,
+    )
+
+
+def _is_html_page(headers: Mapping[str, str] | Message, content: bytes | None) -> bool:
+    if content == b"":
+        return False  # some gateways label an empty answer text/html
+    if "html" in headers.get("Content-Type", "").lower():
+        return True
+    start = (content or b"")[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return start.startswith((b"<!doctype html", b"<html"))
+
+
+def _parse_body(content: bytes | None) -> Any:
+    try:
+        return parse_json(content or b"")
+    except (ValueError, RecursionError):  # the latter: the caller's stack is full
+        return None
+
+
+def _read_detail(content: bytes | None) -> Mapping[str, Any]:
+    answer = _parse_body(content)
+    detail = answer.get("detail") if isinstance(answer, dict) else None
+    return detail if isinstance(detail, dict) else {}
+
+
+def _read_invalids(content: bytes | None, size: int, key: Secret) -> dict[int, str]:
+    """Return ODP's reason for each event that its answer names, by position."""
+    invalids = _read_detail(content).get("invalids")
+    reasons: dict[int, str] = {}
+    for invalid in invalids if isinstance(invalids, list) else ():
+        if not isinstance(invalid, dict):
+            continue
+        position = invalid.get("event")
+        # Not isinstance: True is an int, and JSON's true is not a position.
+        if type(position) is int and 0 <= position < size:
+            reason = _clean_text(invalid.get("message"), key)
+            reasons[position] = reason or "no reason given"
+    return reasons
+
+
+def _read_reason(content: bytes | None, key: Secret) -> str:
+    text = _clean_text(_read_detail(content).get("message"), key)
+    return f": {text}" if text else ""
+
+
+def _clean_text(text: object, key: Secret) -> str:
+    """Return *text* from a server as one short printable line, without *key*."""
+    if not isinstance(text, str):
+        return ""
+    # An answer may quote the key. It is masked after parsing, so that no escape hides
+    # it, and before the text is cut, which could leave a part of it.
+    masked = key.mask_in(text[:_MAX_TEXT_READ])
+    line = " ".join(masked[: 2 * _MAX_TEXT_SHOWN].split())
+    return make_printable(line)[:_MAX_TEXT_SHOWN]
+
+
+def parse_retry_after(value: str | None, now: float | None = None) -> float:
+    """
+    Return the seconds that a Retry-After header asks for; 0.0 if it is not valid.
+
+    It may hold seconds or an HTTP date (RFC 9110, 10.2.3).
+    """
+    if value is None:
+        return 0.0
+    try:
+        seconds = float(value)
+        # False for NaN, too, which float() reads.
+        return seconds if 0 <= seconds < math.inf else 0.0
+    except ValueError:
+        pass
+    try:
+        date = parsedate_to_datetime(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    if date.tzinfo is None:  # "-0000": UTC, without a statement about the time zone
+        date = date.replace(tzinfo=timezone.utc)
+    current = time.time() if now is None else now
+    wait = (date - datetime.fromtimestamp(current, timezone.utc)).total_seconds()
+    return max(0.0, wait)

@@ -1,1 +1,0 @@
-"""Where events rest; the members are interchangeable, see `Store`."""

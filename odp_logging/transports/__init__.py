@@ -1,1 +1,0 @@
-"""How events leave; the members are interchangeable, see `Transport`."""

@@ -1,0 +1,442 @@
+"""The fast paths of capturing and encoding give what the general paths give."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import logging
+import math
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog import contextvars
+
+from odp_logging import (
+    InvalidEventError,
+    OdpClient,
+    OdpEvent,
+    OdpHandler,
+    bound_data,
+    bound_identifiers,
+)
+from odp_logging._capture.build import Builder
+from odp_logging._capture.capture import Capture, capture, complete_capture
+from odp_logging._events import fast_encode
+from odp_logging._events.fast_encode import encode_plain
+from odp_logging._events.identifiers import _PLACEHOLDERS
+from odp_logging._events.ids import generate_ids
+
+from ..conftest import KEY
+from ..waiting import held
+
+ENCODERS = ["stdlib", "msgspec"]
+
+
+@pytest.fixture(params=ENCODERS)
+def encoder(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Encode with the standard library, then with the extra ``fast``."""
+    monkeypatch.setattr(fast_encode, "_msgspec_encode", None)
+    if request.param == "msgspec":
+        fast_encode.load_encoder()
+        assert fast_encode._msgspec_encode is not None
+    yield request.param
+
+
+TEXT = st.text(max_size=12) | st.sampled_from(
+    ["", " ", "x" * 1024, "x" * 1025, "\ud800", "fs-user-id", "ts", "é\u2028</\x00"]
+)
+SCALAR = (
+    TEXT
+    | st.integers()
+    | st.sampled_from([2**53, 2**53 + 1, -(2**53) - 1])
+    | st.floats()
+    | st.booleans()
+    | st.none()
+)
+ODD = st.sampled_from(
+    [b"bytes", UUID(int=7), datetime(2026, 1, 2, tzinfo=timezone.utc), 1j, (1, "a")]
+)
+VALUE = SCALAR | ODD | st.lists(SCALAR, max_size=3)
+NAME = TEXT | st.sampled_from(["email", "fs_user_id", "FS-USER-ID", "idempotence_id"])
+IDENTIFIERS = st.dictionaries(NAME, SCALAR | ODD, max_size=4) | st.none() | SCALAR
+DATA = st.dictionaries(NAME | st.integers() | st.none(), VALUE, max_size=5)
+TIME = st.floats(0, 2e9) | st.sampled_from([-1.0, 1e12, math.inf, math.nan])
+FIELDS = st.fixed_dictionaries(
+    {"odp_action": TEXT | SCALAR},
+    optional={
+        "odp_identifiers": IDENTIFIERS,
+        "odp_data": DATA | st.none() | SCALAR,
+        "odp_type": TEXT | SCALAR,
+        "odp_timestamp": SCALAR | ODD,
+        "odp_idempotence_id": TEXT | SCALAR,
+        "other": SCALAR,
+    },
+)
+
+
+def build_json(logged: Capture, event_id: str) -> Any:
+    """Return the JSON of what becomes of *logged*, or why nothing does."""
+    try:
+        event = Builder()(logged, event_id)
+    except Exception as error:
+        return type(error).__name__, str(error)
+    assert event is not None
+    body = json.loads(event.json)
+    assert body == event.to_dict()
+    assert body["identifiers"] == dict(event.identifiers)
+    body["data"].pop("idempotence_id")
+    return json.dumps(body), dict(event.adjusted)
+
+
+@settings(max_examples=250, deadline=None)
+@given(FIELDS)
+def test_fast_and_general_path_give_the_same_event(fields: dict[str, Any]) -> None:
+    """The capture of the fast path builds the event that `capture` would give."""
+    handler = OdpHandler(api_key="key", api_host="http://127.0.0.1:9")
+    try:
+        store = handler.client._destinations.flusher.store
+        handler.client._destinations.flusher._dispatcher._build_transport = (
+            None  # nothing is sent
+        )
+        record = logging.makeLogRecord(
+            {"name": "shop", "pathname": "/shop.py", "lineno": 3, **fields}
+        )
+        handler.handle(record)
+        (first,) = _take_events(store) or [None]
+        handler.handle(record)  # the name of the logger is known now
+        (second,) = _take_events(store) or [None]
+        general = capture(
+            fields, time=record.created, origin=("/shop.py", 3), bound=None
+        )
+
+        assert second is not None and first is not None
+        assert second.origin == first.origin == ("/shop.py", 3)
+        assert (
+            build_json(second, "7")
+            == build_json(first, "7")
+            == build_json(general, "7")
+        )
+    finally:
+        handler.client._destinations.flusher.abandon("end of the test")
+        handler.close()
+
+
+def _take_events(store: Any) -> list[Capture]:
+    with held(store._lock):
+        store._account_incoming()
+        left = list(store._pending.waiting)
+        store._pending.clear()
+    return left
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    TEXT,
+    st.dictionaries(NAME, SCALAR, max_size=4),
+    TEXT | st.none(),
+    DATA | st.none(),
+    st.floats(0, 1e11, exclude_max=True),
+)
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_encode_plain_gives_the_event_of_the_class(
+    kind: str, action: str, identifiers: Any, event_type: Any, data: Any, time: float
+) -> None:
+    """If `encode_plain` returns an event, it equals the `OdpEvent`."""
+    encoded = msgspec.json.Encoder().encode if kind == "msgspec" else None
+    before, fast_encode._msgspec_encode = fast_encode._msgspec_encode, encoded
+    try:
+        quick = encode_plain(
+            action,
+            dict(identifiers),
+            event_type,
+            None if data is None else dict(data),
+            time,
+            "an-id",
+        )
+    finally:
+        fast_encode._msgspec_encode = before
+    if quick is None:
+        return
+    slow = OdpEvent(
+        action, identifiers, event_type, data, timestamp=time, idempotence_id="an-id"
+    )
+
+    assert quick.to_dict() == slow.to_dict()
+    assert list(quick.to_dict()["data"]) == list(slow.to_dict()["data"])
+    assert kind == "msgspec" or quick.json == slow.json
+    assert (quick.action, quick.type, quick.adjusted) == (slow.action, slow.type, {})
+    assert dict(quick.identifiers) == dict(slow.identifiers)
+    assert dict(quick.data) == dict(slow.data)
+
+
+def test_the_event_of_readme_takes_the_fast_path(encoder: str) -> None:
+    """`encode_plain` builds the purchase of README; the tests here depend on it."""
+    event = encode_plain(
+        "purchased", {"email": "a@b.c"}, None, {"price": 5.5}, 1e9, "id"
+    )
+
+    assert event is not None
+    assert event.to_dict()["data"]["price"] == 5.5
+
+
+@pytest.mark.parametrize("name", ["100%", "%s", "%(a)s", '"', "ä", "\\", "{0}"])
+def test_names_and_actions_may_have_any_characters(name: str, encoder: str) -> None:
+    """They are part of the template, and keep their text."""
+    for _ in range(2):  # the second event uses the template of the first one
+        event = encode_plain(name, {name: "a%s"}, name, {name: "100%"}, 1e9, "id")
+        assert event is not None
+        slow = OdpEvent(name, {name: "a%s"}, name, {name: "100%"}, timestamp=1e9)
+        found, expected = event.to_dict(), slow.to_dict()
+        expected["data"]["idempotence_id"] = "id"
+        assert found == expected
+
+
+def test_templates_do_not_add_up(encoder: str) -> None:
+    """An application that generates names does not fill the memory."""
+    for number in range(3000):
+        assert encode_plain("a", {"id": "a"}, None, {f"n{number}": 1}, 1e9, "id")
+    assert len(fast_encode._templates) <= 1000
+
+
+def test_an_encoded_event_is_an_event(encoder: str) -> None:
+    """Applications copy and replace it in callbacks, and read all attributes."""
+    event = encode_plain("sold", {"email": "a@b.c"}, None, {"price": 5.5}, 1e9, "id")
+    assert event is not None
+    changed = dataclasses.replace(event, action="bought")
+
+    assert isinstance(event, OdpEvent)
+    assert changed.to_dict() == {**event.to_dict(), "action": "bought"}
+    assert copy.copy(event) == event
+    assert event.idempotence_id == "id"
+    assert repr(event).startswith("<OdpEvent fullstack/sold: 1 identifiers")
+
+
+class Size(str, Enum):
+    """A text that is none exactly."""
+
+    LARGE = "large"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"odp_data": {"size": Size.LARGE}},
+        {"odp_data": {"items": [1, 2]}},
+        {"odp_data": {"long": "x" * 300}},
+        {"odp_data": {str(number): number for number in range(40)}},
+        {"odp_data": {1: "a key that is no text"}},
+        {"odp_type": Size.LARGE},
+        {"odp_timestamp": datetime(2026, 1, 2, tzinfo=timezone.utc)},
+        {"odp_action": Size.LARGE},
+        {"odp_action": "x" * 300},
+        {"odp_type": "x" * 300},
+        {"odp_timestamp": "x" * 300},
+        {"odp_identifiers": {"email": "x" * 300}},
+        {"odp_identifiers": {"user": UUID(int=7)}},
+    ],
+)
+def test_uncommon_values_take_the_general_path(fields, monkeypatch) -> None:
+    """Mutable and large values are copied by `capture`, in the log call."""
+    for name in ("structlog_odp_identifiers", "structlog_odp_data"):
+        # Bound by another test: from then on each record takes the general path.
+        monkeypatch.delitem(contextvars._CONTEXT_VARS, name, raising=False)
+    client = OdpClient("key", api_host="http://127.0.0.1:9")
+    client._destinations.flusher._dispatcher._build_transport = None
+    handler = OdpHandler(client=client)
+    common = {"name": "shop", "odp_action": "a", "odp_identifiers": {"email": "a@b.c"}}
+    put: list[Any] = []
+    monkeypatch.setattr(
+        client, "_put", lambda fields, **more: put.append(fields["odp_action"])
+    )
+    handler.handle(logging.makeLogRecord(common))
+    handler.handle(logging.makeLogRecord(common))
+
+    assert put == ["a"]
+    assert len(client._router.inbox.queue) == 1
+
+    handler.handle(logging.makeLogRecord({**common, **fields}))
+
+    assert len(put) == 2
+    assert len(client._router.inbox.queue) == 1
+    client._destinations.flusher.abandon("end of the test")
+
+
+def test_the_fast_path_includes_the_context(emulator, logger) -> None:
+    """Identifiers and data bound at the log call are in the event."""
+    handler = OdpHandler(KEY, api_host=emulator.url, flush_interval=60)
+    logger.addHandler(handler)
+    for number in range(3):
+        with bound_identifiers(email=f"{number}@b.example"), bound_data(n=number):
+            logger.info("x", extra={"odp_action": "a"})
+    assert handler.client.flush(10)
+
+    found = [entry["event"] for entry in emulator.events()]
+    assert [event["identifiers"]["email"] for event in found] == [
+        "0@b.example",
+        "1@b.example",
+        "2@b.example",
+    ]
+    assert [event["data"]["n"] for event in found] == [0, 1, 2]
+
+
+def test_changes_after_the_log_call_are_not_sent(emulator, logger) -> None:
+    """The application may change its dicts right after the log call."""
+    handler = OdpHandler(KEY, api_host=emulator.url, flush_interval=60)
+    logger.addHandler(handler)
+    identifiers, data = {"email": "a@b.example"}, {"item": "shirt"}
+    fields = {
+        "odp_action": "a", "odp_identifiers": identifiers, "odp_data": data
+    }  # fmt: skip
+    for _ in range(2):
+        logger.info("x", extra=fields)
+        identifiers["email"], data["item"] = "changed", "changed"
+        identifiers["email"], data["item"] = "a@b.example", "shirt"
+    identifiers.clear()
+    data.clear()
+    assert handler.client.flush(10)
+
+    for entry in emulator.events():
+        assert entry["event"]["identifiers"] == {"email": "a@b.example"}
+        assert entry["event"]["data"]["item"] == "shirt"
+
+
+@pytest.mark.parametrize("text", sorted(_PLACEHOLDERS))
+def test_a_placeholder_takes_the_general_path(encoder, text) -> None:
+    """A text for a missing value is reported, which `encode_plain` cannot do."""
+    for spelling in (text, text.upper(), text.title(), f"{text}\n"):
+        assert encode_plain("a", {"email": spelling}, None, None, 1e9, "id") is None
+    assert (
+        encode_plain("a", {"email": f"{text}@b.c"}, None, None, 1e9, "id") is not None
+    )
+
+
+def test_generated_ids_are_uuid4() -> None:
+    """Ids generated together differ, and are UUIDs of version 4."""
+    drawn = generate_ids(500)
+
+    assert len({*drawn}) == 500
+    assert {UUID(identifier).version for identifier in drawn} == {4}
+    assert {UUID(identifier).variant for identifier in drawn} == {
+        UUID(drawn[0]).variant
+    }
+    assert all(str(UUID(identifier)) == identifier for identifier in drawn)
+    assert generate_ids(0) == []
+
+
+def test_complete_capture_estimates_the_size() -> None:
+    """A fast capture gets its size later, and long text is cut as in `capture`."""
+    bare = ("a", {"email": "x" * 5000}, None, {"k": "v" * 9}, None, 1.0, None, None)
+    logged = complete_capture((*bare, "/shop.py", 3))
+
+    assert len(logged.identifiers["email"]) == 1025
+    assert 1000 < logged.size < 2000
+    assert complete_capture(("a", {"email": "x"}, *bare[2:], "/shop.py", 3)).size < 400
+
+
+def test_an_integer_identifier_takes_the_fast_path() -> None:
+    """An integer identifier becomes text, as ODP needs it."""
+    bare = ("a", {"user_id": 42, "email": "a@b.c"}, None, None, None, 1.0, None, None)
+    logged = complete_capture((*bare, "/shop.py", 3))
+
+    assert logged.identifiers == {"user_id": "42", "email": "a@b.c"}
+    assert encode_plain("a", logged.identifiers, None, None, 1.0, "id") is not None
+
+
+def test_a_boolean_is_no_identifier() -> None:
+    """True is an integer in Python, and yet not an identifier."""
+    bare = ("a", {"vip": True, "email": "a@b.c"}, None, None, None, 1.0, None, None)
+    event = Builder()(complete_capture((*bare, "/shop.py", 3)))
+
+    assert event is not None and dict(event.identifiers) == {"email": "a@b.c"}
+    assert event.adjusted == {"identifier": 1}
+
+
+@pytest.fixture
+def unsent(monkeypatch: pytest.MonkeyPatch) -> Iterator[OdpClient]:
+    """A client that keeps what comes in, in a process where structlog bound nothing."""
+    for name in ("structlog_odp_identifiers", "structlog_odp_data"):
+        # Bound by another test: from then on each record takes the general path.
+        monkeypatch.delitem(contextvars._CONTEXT_VARS, name, raising=False)
+    client = OdpClient("key", api_host="http://127.0.0.1:9")
+    client._destinations.flusher._dispatcher._build_transport = None
+    yield client
+    client._destinations.flusher.abandon("end of the test")
+
+
+COMMON = {"name": "shop", "odp_action": "a", "odp_identifiers": {"email": "a@b.c"}}
+
+
+def test_a_record_without_a_process_takes_the_general_path(unsent, monkeypatch) -> None:
+    """With ``logging.logProcesses`` off, the process of a record is None."""
+    emitted: list[logging.LogRecord] = []
+
+    class Handler(OdpHandler):
+        def emit(self, record: logging.LogRecord) -> None:
+            emitted.append(record)
+
+    monkeypatch.setattr(logging, "logProcesses", False)
+    OdpHandler(client=unsent).handle(logging.makeLogRecord(COMMON))  # others are warm
+    handler = Handler(client=unsent)
+    for _ in range(3):
+        handler.handle(logging.makeLogRecord(COMMON))
+
+    assert len(emitted) == 3
+
+
+def test_an_event_left_in_an_earlier_inbox_is_sent(emulator, monkeypatch) -> None:
+    """A log call that `configure` overtook wakes the earlier flusher."""
+    monkeypatch.delitem(contextvars._CONTEXT_VARS, "structlog_odp_data", raising=False)
+    client = OdpClient(KEY, api_host=emulator.url, flush_interval=0.05)
+    earlier = client._router.inbox
+    assert client.flush(10)
+    client.configure("another")
+    assert client.close(10)
+
+    bare = ("a", {"email": "a@b.c"}, None, None, None, 1e9, None, None, "/shop.py", 3)
+    earlier.queue.append(bare)
+    assert earlier.is_flusher_idle
+    client._router.check_inbox(earlier)
+
+    assert emulator.wait_for(1, 5)
+    assert client.close(10)
+    assert client.stats.delivered == client.stats.accepted == 1
+
+
+def test_the_hash_of_a_key_is_not_computed_again() -> None:
+    """It may have changed: an exception would stop the whole buffer."""
+
+    class Key:
+        hashed = 0
+
+        def __hash__(self) -> int:
+            self.hashed += 1
+            assert self.hashed == 1
+            return 7
+
+    identifiers: dict[Any, Any] = {Key(): 42, "email": "a@b.c"}
+    bare = ("a", identifiers, None, None, None, 1.0, None, None, "/shop.py", 3)
+
+    assert complete_capture(bare).identifiers == {"": 42, "email": "a@b.c"}
+
+
+def test_bound_values_count_towards_the_limit() -> None:
+    """An event with too many values is rejected, even if some of them are bound."""
+    more = {f"bound {number}": number for number in range(6_000)}
+    own = {f"own {number}": number for number in range(6_000)}
+    logged = capture(
+        {"odp_action": "a", "odp_identifiers": {"email": "a@b.c"}, "odp_data": own},
+        time=1.0,
+        origin=None,
+        bound=((), (more,)),
+    )
+
+    with pytest.raises(InvalidEventError, match="10000 values"):
+        Builder()(logged)

@@ -1,0 +1,179 @@
+"""The processor's fast path: it captures what the general path would."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+import pytest
+import structlog.contextvars
+
+from odp_logging import OdpClient, OdpProcessor, bound_data, bound_identifiers
+from odp_logging._capture.context import STRUCTLOG_WATCH
+from odp_logging.emulator import Emulator
+
+from ..conftest import KEY
+
+
+class Size(str, Enum):
+    """A text that is none exactly."""
+
+    LARGE = "large"
+
+
+WHO = {"email": "a@example.com"}
+COMMON: list[dict[str, Any]] = [
+    {"odp_identifiers": WHO},
+    {"odp_identifiers": WHO, "odp_data": {"item": "shirt", "price": 5.5, "n": None}},
+    {"odp_identifiers": {"customer_id": 7}, "odp_data": {"is_new": True}},
+    {"odp_identifiers": WHO, "odp_type": "order", "order": 17},
+    {"odp_identifiers": WHO, "odp_timestamp": 1_700_000_000.5},
+    {"odp_identifiers": WHO, "odp_idempotence_id": "an-id"},
+]
+UNCOMMON: list[dict[str, Any]] = [
+    {"odp_identifiers": WHO, "odp_data": {"sizes": [1, 2]}},
+    {"odp_identifiers": WHO, "odp_data": {"size": Size.LARGE}},
+    {"odp_identifiers": WHO, "odp_data": {"long": "x" * 300}},
+    {"odp_identifiers": {"email": "x" * 300}},
+    {"odp_identifiers": WHO, "odp_type": Size.LARGE},
+]
+
+
+@pytest.fixture
+def general_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Return the actions of the events that took the general path."""
+    actions: list[str] = []
+    put = OdpClient._put
+
+    def record(client: OdpClient, fields: Any, **more: Any) -> None:
+        actions.append(fields["odp_action"])
+        put(client, fields, **more)
+
+    for name in ("structlog_odp_identifiers", "structlog_odp_data"):
+        # Bound by another test: from then on each event takes the general path.
+        monkeypatch.delitem(structlog.contextvars._CONTEXT_VARS, name, raising=False)
+    monkeypatch.setattr(OdpClient, "_put", record)
+    STRUCTLOG_WATCH.refresh()
+    yield actions
+
+
+def process(processor: OdpProcessor, fields: dict[str, Any]) -> Any:
+    """Pass an event with *fields* to *processor*, as structlog does."""
+    return processor(None, "info", {"event": "sold", "odp_action": "a", **fields})
+
+
+def list_sent(client: OdpClient, emulator: Emulator) -> list[Any]:
+    """Return the events that arrived, without ids and times."""
+    assert client.flush(10)
+    events = [each["event"] for each in emulator.events()]
+    for event in events:
+        for name in ("idempotence_id", "ts"):
+            del event["data"][name]
+    return events
+
+
+@pytest.mark.parametrize("fields", COMMON)
+def test_common_events_take_the_fast_path(client, emulator, general_calls, fields):
+    """The same event arrives as on the general path, and the rest is printed."""
+    fast, general = OdpProcessor(client), OdpProcessor(client)
+    general._allows_fast_path = False
+    process(fast, fields)  # the first one refreshes what is known of structlog
+    general_calls.clear()
+    printed = process(fast, fields)
+    assert general_calls == []
+    assert printed == process(general, fields)
+    assert general_calls == ["a"]
+
+    first, *others = list_sent(client, emulator)
+    assert others in ([first, first], [])  # one event if the ids are the same
+
+
+@pytest.mark.parametrize("fields", UNCOMMON)
+def test_uncommon_events_take_the_general_path(client, emulator, general_calls, fields):
+    """Mutable and large values are copied in full, in the log call."""
+    processor = OdpProcessor(client)
+    process(processor, fields)
+    process(processor, fields)
+
+    assert general_calls == ["a", "a"]
+    assert len(list_sent(client, emulator)) == 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"flush_level": "WARNING"}, {"debug": True}, {"redact": ["price"]}],
+    ids=str,
+)
+def test_some_settings_need_the_general_path(emulator, general_calls, settings):
+    """Those that decide or change something in the log call."""
+    client = OdpClient(KEY, api_host=emulator.url, **settings)
+    processor = OdpProcessor(client)
+    process(processor, COMMON[0])
+    process(processor, COMMON[0])
+
+    assert general_calls == ["a", "a"]
+    assert len(list_sent(client, emulator)) == 2
+    client.close()
+
+
+def test_tags_that_stay_need_the_general_path(client, emulator, general_calls):
+    """With strip=False an OdpHandler further down must not send the event again."""
+    processor = OdpProcessor(client, strip=False)
+    process(processor, COMMON[0])
+    printed = process(processor, COMMON[0])
+
+    assert general_calls == ["a", "a"]
+    assert printed["odp_action"] == "a"
+    assert len(list_sent(client, emulator)) == 2
+
+
+def test_bound_values_are_added(client, emulator, general_calls):
+    """Also on the fast path."""
+    processor = OdpProcessor(client)
+    process(processor, COMMON[0])
+    with bound_identifiers(customer_id="7"), bound_data(shop="Berlin"):
+        process(processor, {})
+    _, event = list_sent(client, emulator)
+
+    assert event["identifiers"] == {"customer_id": "7"}
+    assert event["data"]["shop"] == "Berlin"
+
+
+def test_misspelt_fields_are_reported(client, emulator, caplog):
+    """A new name in an event is examined before the fast path is taken."""
+    processor = OdpProcessor(client)
+    process(processor, COMMON[0])
+    process(processor, {**COMMON[0], "odp_datas": {"price": 5}})
+
+    assert len(list_sent(client, emulator)) == 2
+    assert 'did you mean "odp_data"?' in caplog.text
+
+
+def test_a_rejected_event_has_its_place(client, emulator, caplog):
+    """File and line of the log call, which the fast path looks up as well."""
+    processor = OdpProcessor(client)
+    process(processor, COMMON[0])
+    process(processor, {})
+    client.flush(10)
+
+    assert f"{__file__}:" in caplog.text
+    assert "no identifiers in fullstack/a" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_sends_its_own_events(client, emulator):
+    """The inbox of the parent is not the child's."""
+    processor = OdpProcessor(client)
+    process(processor, COMMON[0])
+    assert client.flush(10)
+    process(processor, COMMON[0])
+    child = os.fork()
+    if child == 0:
+        process(processor, {**COMMON[0], "odp_action": "b"})
+        os._exit(0 if client.flush(10) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+    sent = sorted(event["action"] for event in list_sent(client, emulator))
+    assert sent == ["a", "a", "b"]
