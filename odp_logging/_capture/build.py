@@ -7,7 +7,7 @@ It stands between the store, which keeps a `Capture` from the log call, and `Odp
 from __future__ import annotations
 
 import time as _time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._events.adjustments import Adjustments
@@ -86,16 +86,10 @@ class Builder:
         Raises:
             InvalidEventError: ODP would not accept the event.
         """
-        if (
-            type(logged) is Capture
-            and not logged.bound
-            and not self._changes_events
-            and not self._left_to_lint
-        ):
-            # The common case: nothing is added, and nothing to report is expected.
-            event = _try_to_encode(*logged[:7], event_id)
-            if event is not None:
-                return event
+        event_id = event_id or generate_id()
+        [encoded] = self.encode_plain((logged,), (event_id,))
+        if encoded is not None:
+            return encoded
         if isinstance(logged, FinalEvent):
             return logged
         adjustments = Adjustments()
@@ -118,6 +112,27 @@ class Builder:
             self._left_to_lint -= 1
             self._lint(changed, format_origin(logged))
         return changed
+
+    def encode_plain(
+        self, logged: Sequence[Capture | OdpEvent], event_ids: Sequence[str]
+    ) -> list[OdpEvent | None]:
+        """
+        Return the event of each capture that is sent as it was logged; None for others.
+
+        For these nothing is added and nothing reported. The general path, which is a
+        call of the builder, decides about the others.
+
+        Args:
+            event_ids: An id for each, from `generate_ids`.
+        """
+        if self._changes_events or self._left_to_lint:
+            return [None] * len(logged)
+        return [
+            _try_to_encode(capture, event_id)
+            if type(capture) is Capture and not capture.bound
+            else None
+            for capture, event_id in zip(logged, event_ids)
+        ]
 
     def _lint(self, event: OdpEvent, origin: str) -> None:
         """Report likely mistakes in *event*, each kind once for all events."""
@@ -169,9 +184,9 @@ class Builder:
         return self._privacy.recheck(changed, event)
 
     def _build(
-        self, logged: Capture, event_id: str | None, adjustments: Adjustments
+        self, logged: Capture, event_id: str, adjustments: Adjustments
     ) -> OdpEvent:
-        action, identifiers, kind, data, stamp, time, own_id, bound, _, _, _ = logged
+        action, identifiers, kind, data, stamp, time, own_id, bound, *rest = logged
         if bound or self._default_identifiers or self._default_data:
             identifiers, data = self._merge_layers(
                 identifiers, data, bound, adjustments
@@ -180,9 +195,8 @@ class Builder:
             identifiers = self._privacy.hash_identifiers(
                 identifiers, adjustments, reject_placeholders=self._reject_placeholders
             )
-        event = _try_to_encode(
-            action, identifiers, kind, data, stamp, time, own_id, event_id
-        )
+        merged = (action, identifiers, kind, data, stamp, time, own_id, bound, *rest)
+        event = _try_to_encode(merged, event_id)
         if event is not None:
             return _add_adjustments(event, adjustments) if adjustments else event
         # Found in the log call; raised here, where the event is counted and reported.
@@ -231,21 +245,14 @@ class Builder:
         return identifiers, data
 
 
-def _try_to_encode(
-    action: Any,
-    identifiers: Any,
-    kind: Any,
-    data: Any,
-    stamp: Any,
-    time: Any,
-    own_id: Any,
-    event_id: str | None,
-) -> OdpEvent | None:
+def _try_to_encode(fields: tuple[Any, ...], event_id: str) -> OdpEvent | None:
     """
-    Return the event of parts that need no adjusting; None for the general path.
+    Return the event of fields that need no adjusting; None for the general path.
 
-    The parts are in the order of `Capture`.
+    Args:
+        fields: A `Capture`, or a tuple of the same values.
     """
+    action, identifiers, kind, data, stamp, time, own_id, _, _, _, _ = fields
     if (
         stamp is own_id is None
         and type(identifiers) is dict
@@ -255,7 +262,6 @@ def _try_to_encode(
         and type(time) is float
         and 0.0 <= time < 1e11  # larger numbers are milliseconds, see `read_time`
     ):
-        event_id = event_id or generate_id()
         return encode_plain(action, identifiers, kind, data, time, event_id)
     return None
 

@@ -81,7 +81,11 @@ def complete_capture(bare: tuple[Any, ...]) -> Capture:
             if type(key) is not str:  # its hash may have changed
                 is_unusual = True
             elif type(value) is str:
-                size += len(key) + _measure_text(value)
+                size += len(key) + (
+                    len(value)
+                    if value.isascii()
+                    else _WIDE_CHARACTER_BYTES * len(value)
+                )
             elif (
                 type(value) is int and -_MAX_QUICK_INTEGER < value < _MAX_QUICK_INTEGER
             ):

@@ -6,7 +6,7 @@ below also choose what events are built by and where log calls may leave them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from ..exceptions import ConfigurationError, InvalidEventError
 from . import totals as _totals
 
 if TYPE_CHECKING:
+    from .._capture.build import Builder
     from .._config.queue_url import QueueUrl
     from .._config.settings import Config
     from .._events.event import OdpEvent
@@ -279,8 +280,10 @@ def _build_buffer(
     else:
         is_oldest = config.overflow == "drop_oldest"
         settings["overflow"] = "drop_oldest" if is_oldest else "drop_newest"
+    builder = build_reporting_builder(config, reports)
     return make(
-        build_reporting_builder(config, reports),
+        builder,
+        encode_plain=builder.encode_plain,
         complete_capture=complete_capture,
         show=_LazyBuilder(config),
         batch_size=config.max_batch_size,
@@ -354,12 +357,20 @@ class _LazyBuilder:
             "before_send": before_send,
             "report": report,
         }
-        self._build: Callable[..., OdpEvent | None] | None = None
+        self._builder: Builder | None = None
 
     def __call__(self, logged: Any, event_id: str | None = None) -> OdpEvent | None:
-        if self._build is None:
-            self._build = load_sending_modules().Builder(**self._settings)
-        return self._build(logged, event_id)
+        return self._get_builder()(logged, event_id)
+
+    def encode_plain(
+        self, logged: Sequence[Any], event_ids: Sequence[str]
+    ) -> list[OdpEvent | None]:
+        return self._get_builder().encode_plain(logged, event_ids)
+
+    def _get_builder(self) -> Builder:
+        if self._builder is None:
+            self._builder = load_sending_modules().Builder(**self._settings)
+        return self._builder
 
 
 def _get_max_requests(config: Config) -> int:

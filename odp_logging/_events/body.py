@@ -77,11 +77,11 @@ def build_body(
     _require_identifiers(body, adjustments)
     body["data"] = _build_data(data, seconds, idempotence_id, adjustments)
     try:
-        return body, _encode(body).encode()
+        return body, _encode(body)
     except UnicodeEncodeError:  # a lone surrogate
         record_adjustment(adjustments, "surrogate")
         body = _replace_surrogates(body)
-        return body, _encode(body).encode()
+        return body, _encode(body)
 
 
 def _read_name(value: Any, what: str, adjustments: Adjustments) -> str:
@@ -257,6 +257,24 @@ def _replace_surrogates(value: Any) -> Any:
 
 # No check for cycles and none for NaN: `freeze` limits the depth, `_adjust` has
 # replaced numbers that are not finite.
-_encode: Callable[[Any], str] = _json.JSONEncoder(
+_encode_as_text: Callable[[Any], str] = _json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
 ).encode
+
+
+def _encode_with_json(body: Any) -> bytes:
+    return _encode_as_text(body).encode()
+
+
+_encode: Callable[[Any], bytes] = _encode_with_json
+
+
+def load_encoder() -> None:
+    """Use msgspec from now on, if it is installed (the extra ``fast``)."""
+    global _encode
+    try:
+        from msgspec.json import Encoder
+
+        _encode = Encoder().encode
+    except ImportError:
+        pass

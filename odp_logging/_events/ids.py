@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from struct import Struct
 
 
 class Identified:
@@ -24,14 +25,19 @@ def generate_ids(count: int) -> list[str]:
     milliseconds to get back. Never generated in advance: a forked child would reuse
     the ids.
     """
-    # Not uuid.uuid4(): str() of it costs six times as much.
-    digits = os.urandom(16 * count).hex()
-    ids = []
-    for start in range(0, 32 * count, 32):
-        h = digits[start : start + 32]
-        variant = _VARIANTS[h[16]]
-        ids.append(f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{variant}{h[17:20]}-{h[20:]}")
-    return ids
+    # Not uuid.uuid4(): str() of it costs several times as much.
+    random = int.from_bytes(os.urandom(16 * count), "big")
+    fixed = random & _read(_RANDOM_BITS * count) | _read(_FIXED_BITS * count)
+    digits = fixed.to_bytes(16 * count, "big").hex().encode()
+    return [(b"%b-%b-%b-%b-%b" % groups).decode() for groups in _split_ids(digits)]
 
 
-_VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+def _read(bits: bytes) -> int:
+    return int.from_bytes(bits, "big")
+
+
+# RFC 9562, section 5.4: version 4 in the 7th byte, variant 0b10 in the 9th.
+_RANDOM_BITS = bytes.fromhex("ffffffff ffff 0fff 3fff ffffffffffff")
+_FIXED_BITS = bytes.fromhex("00000000 0000 4000 8000 000000000000")
+
+_split_ids = Struct("8s4s4s4s12s").iter_unpack

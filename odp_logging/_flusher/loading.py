@@ -30,7 +30,7 @@ class SendingModules:
 
     def __init__(self) -> None:
         from .._capture.build import Builder
-        from .._events.fast_encode import load_encoder
+        from .._events.body import load_encoder
         from .._transports.guard import GuardedTransport
         from .._transports.http import Http
         from .._transports.parallel import Parallel

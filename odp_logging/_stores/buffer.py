@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .base import OverflowStore
     from .counts import Counters, Counts
 
+_EncodePlain = Callable[[Sequence[Any], Sequence[str]], Sequence["OdpEvent | None"]]
+
 _SPILL_WAIT_SECONDS = 1.0
 """Longest time that a put waits for another thread that spills to disk."""
 
@@ -43,6 +45,9 @@ class Buffer(BaseStore):
         build: Builds the event from what was put, on the flusher's thread, with the id
             that it is given. It returns None to drop the event, and raises
             InvalidEventError.
+        encode_plain: Returns the events of those that need no adjusting, and None for
+            the others, with the ids that it is given. Called before `build`, since one
+            call for a batch takes less time than one for each event.
         complete_capture: Turns the bare tuple that a log call left here into a
             capture, which has a size.
         show: Builds an event for `pop_dropped` from what was dropped before it was
@@ -61,6 +66,7 @@ class Buffer(BaseStore):
         self,
         build: Callable[..., OdpEvent | None],
         *,
+        encode_plain: _EncodePlain = lambda logged, event_ids: [None] * len(logged),
         complete_capture: Callable[[Any], Any] = lambda bare: bare,
         show: Callable[[Any], OdpEvent | None] | None = None,
         batch_size: int,
@@ -74,6 +80,7 @@ class Buffer(BaseStore):
     ) -> None:
         self.inbox = inbox or Inbox()
         self._build = build
+        self._encode_plain = encode_plain
         self._complete_capture = complete_capture
         self._build_dropped = show or build
         self._limits = Limits(
@@ -228,10 +235,13 @@ class Buffer(BaseStore):
     def take(self, requests: int = 1) -> Batch:
         """Return the oldest events for *requests* requests, built on this thread."""
         fresh, sequence = self._start_take(requests)
+        event_ids = generate_ids(len(fresh))
         built = [
             build_taken_event(self._build, logged, sequence + n, event_id)
-            for n, (logged, event_id) in enumerate(
-                zip(fresh, generate_ids(len(fresh))), 1
+            if event is None
+            else TakenEvent(event, sequence + n, logged.size)
+            for n, (logged, event, event_id) in enumerate(
+                zip(fresh, self._encode_plain(fresh, event_ids), event_ids), 1
             )
         ]
         return self._lock.hold(partial(self._finish_take, fresh, built, requests))
@@ -253,15 +263,16 @@ class Buffer(BaseStore):
         pending, counters, limits = self._pending, self._counters, self._limits
         if pending.building is not fresh:
             return Batch(())  # discarded, or the process forked, meanwhile
-        pending.building = ()
         invalid = [result for result in built if type(result) is Invalid]
         self._record_built(fresh, built)
         taken = pending.select(
             limits.batch_size * requests, limits.batch_bytes * requests
         )
         for held in taken:
-            counters.retried += held.sent
-            held.sent = True
+            if held.sent:
+                counters.retried += 1
+            else:
+                held.sent = True
         events = [held.event for held in taken]
         pending.current = batch = Batch(
             events, invalid, cut=len(events) < len(pending.unsettled)
@@ -272,14 +283,18 @@ class Buffer(BaseStore):
         self, fresh: Sequence[Any], built: Sequence[TakenEvent | Invalid | None]
     ) -> None:
         pending, counters = self._pending, self._counters
-        for logged, result in zip(fresh, built):
-            if type(result) is TakenEvent:
-                pending.unsettled.append(result)
-                if result.event.adjusted:
-                    counters.count_adjusted(result.event)
-                continue
-            pending.size -= logged.size
-            counters.count_unbuilt(result)
+        taken = [result for result in built if type(result) is TakenEvent]
+        # No call between these: no exception of a signal handler can come here.
+        pending.building = ()
+        pending.unsettled += taken
+        for held in taken:
+            if held.event.adjusted:
+                counters.count_adjusted(held.event)
+        if len(taken) < len(built):
+            for logged, result in zip(fresh, built):
+                if result is None or type(result) is Invalid:
+                    pending.size -= logged.size
+                    counters.count_unbuilt(result)
         self._update_inbox()
 
     @with_lock
