@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._capture.capture import capture
-from .._client.pipeline import build_event_builder
+from .._client.builders import build_event_builder
 from .._config.destination import Destination
 from .._config.settings import Config
 from .._events.batch import Batch, count_fitting

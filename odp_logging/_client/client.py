@@ -24,9 +24,10 @@ from .._runtime.diagnostics import Diagnostics
 from .._runtime.positions import find_caller
 from .._runtime.signals import install_signal_handlers
 from ..exceptions import ConfigurationError, InvalidEventError
+from .builders import build_privacy
 from .destinations import Destinations
 from .flushing import close_flushers, flush_flushers, flush_flushers_async
-from .pipeline import build_privacy, warn_of_settings
+from .pipeline import warn_of_settings
 from .router import EXHAUSTED, build_router
 
 if TYPE_CHECKING:

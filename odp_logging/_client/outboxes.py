@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .._outbox.base import DEFAULT_ACCOUNT, BaseOutbox, Outcome, Row, Warn, find_outbox
-from .pipeline import build_or_explain, build_reporting_builder
+from .builders import build_or_explain, build_reporting_builder
 
 if TYPE_CHECKING:
     from .._config.settings import Config

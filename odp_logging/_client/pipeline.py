@@ -1,22 +1,21 @@
 """Build the pipeline of a client from its settings: store, transport and flusher.
 
-`client` calls this when it is built and when its destination changes; the functions
-below also choose what events are built by and where log calls may leave them.
+`client` calls this when it is built and when its destination changes. `builders` has
+what builds its events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._capture import interception
-from .._capture.before_send import BeforeSend, check_before_send
+from .._capture.before_send import check_before_send
 from .._capture.capture import complete_capture
 from .._config.checks import warn_of_mistakes
 from .._config.destination import Destination
 from .._config.parsers import format_bytes
-from .._events.batch import Invalid, format_origin
 from .._flusher.feeding import feed_emulator
 from .._flusher.flusher import Flusher
 from .._flusher.loading import can_load_now, load_http, load_sending_modules
@@ -29,22 +28,19 @@ from .._runtime.logging_lock import wait_for_configuration
 from .._runtime.signals import reinstall_signal_handlers
 from .._stores.buffer import Buffer
 from .._stores.inbox import DISABLED_INBOX, Inbox
-from ..exceptions import ConfigurationError, InvalidEventError
+from ..exceptions import ConfigurationError
 from . import totals as _totals
+from .builders import LazyBuilder, build_reporting_builder
 
 if TYPE_CHECKING:
-    from .._capture.build import Builder
     from .._config.queue_url import QueueUrl
     from .._config.settings import Config
-    from .._events.event import OdpEvent
-    from .._events.privacy import Privacy
     from .._stores.base import BaseStore, OverflowStore
     from .._stores.spool.store import Spool
     from .._transports.base import BaseTransport
     from .._transports.fallback import Fallback
 
     _Target = QueueUrl | Destination
-    _BeforeSend = Callable[[OdpEvent], OdpEvent | None]
 
 
 def warn_of_settings(config: Config, diagnostics: Diagnostics) -> None:
@@ -171,68 +167,6 @@ def choose_inbox(flusher: Flusher, config: Config) -> Inbox:
     return flusher.inbox
 
 
-def build_event_builder(
-    config: Config, report: Callable[..., object]
-) -> Callable[[Any], OdpEvent | None]:
-    """
-    Return a function that builds events from captures with these settings.
-
-    Args:
-        report: Gets kind, text and place of each warning, as `Diagnostics.warn` does.
-    """
-    return _LazyBuilder(config, config.before_send, report)
-
-
-def build_privacy(config: Config) -> Privacy | None:
-    """Return what applies the privacy settings; None if there are none."""
-    if not config.redact and not config.hash_identifiers:
-        return None
-    from .._events.privacy import Privacy
-
-    return Privacy(config.redact, config.hash_identifiers, config.hash_salt)
-
-
-def build_event_now(
-    config: Config, reports: Reports, logged: Any
-) -> OdpEvent | Invalid | None:
-    """
-    Return the event of what was *logged*, or why there is none; None if left out.
-
-    For tests: runs on the thread of the log call and imports nothing for sending.
-    """
-    from .._capture.build import Builder
-
-    build = Builder(
-        **_collect_builder_settings(config),
-        before_send=_wrap_before_send(config, reports),
-        report=reports.diagnostics.warn,
-    )
-    return build_or_explain(build, logged)
-
-
-def build_or_explain(
-    build: Callable[[Any], OdpEvent | None], logged: Any
-) -> OdpEvent | Invalid | None:
-    """Return the event of what was *logged*, or why there is none; None if left out."""
-    try:
-        return build(logged)
-    except InvalidEventError as error:
-        return Invalid(error.reason, str(error), format_origin(logged))
-    except Exception as error:  # before_send is the application's code
-        message = f"making it raised {type(error).__name__}"
-        return Invalid("not_buildable", message, format_origin(logged))
-
-
-def _collect_builder_settings(config: Config) -> dict[str, Any]:
-    return {
-        "default_identifiers": config.default_identifiers,
-        "default_data": config.default_data,
-        "redact": config.redact,
-        "privacy": build_privacy(config),
-        "reject_placeholders": config.reject_placeholders,
-    }
-
-
 def _can_wait(config: Config) -> bool:
     # Without a thread, a put that waits would wait in vain: nothing makes room.
     return config.overflow == "block" and config.background
@@ -285,7 +219,7 @@ def _build_buffer(
         builder,
         encode_plain=builder.encode_plain,
         complete_capture=complete_capture,
-        show=_LazyBuilder(config),
+        show=LazyBuilder(config),
         batch_size=config.max_batch_size,
         batch_bytes=config.max_batch_bytes,
         max_size=config.max_queue_size,
@@ -326,51 +260,6 @@ def _build_spool(
     if config.enabled:
         warn_of_obstacle(config.spool, reports.diagnostics.warn)
     return spool
-
-
-def build_reporting_builder(config: Config, reports: Reports) -> _LazyBuilder:
-    """Return a function that builds events and reports what it changes in them."""
-    before_send = _wrap_before_send(config, reports)
-    return _LazyBuilder(config, before_send, reports.diagnostics.warn)
-
-
-def _wrap_before_send(config: Config, reports: Reports) -> _BeforeSend | None:
-    """Return before_send as a callback in which events of this client are rejected."""
-    if config.before_send is None:
-        return None
-    return BeforeSend(
-        config.before_send, reports.run_before_send, reports.diagnostics.warn
-    )
-
-
-class _LazyBuilder:
-    """Builds events from captures; imports what that needs for the first one."""
-
-    def __init__(
-        self,
-        config: Config,
-        before_send: _BeforeSend | None = None,
-        report: Callable[..., object] | None = None,
-    ) -> None:
-        self._settings: dict[str, Any] = {
-            **_collect_builder_settings(config),
-            "before_send": before_send,
-            "report": report,
-        }
-        self._builder: Builder | None = None
-
-    def __call__(self, logged: Any, event_id: str | None = None) -> OdpEvent | None:
-        return self._get_builder()(logged, event_id)
-
-    def encode_plain(
-        self, logged: Sequence[Any], event_ids: Sequence[str]
-    ) -> list[OdpEvent | None]:
-        return self._get_builder().encode_plain(logged, event_ids)
-
-    def _get_builder(self) -> Builder:
-        if self._builder is None:
-            self._builder = load_sending_modules().Builder(**self._settings)
-        return self._builder
 
 
 def _get_max_requests(config: Config) -> int:

@@ -19,8 +19,9 @@ from .._runtime.positions import format_place
 from .._stores.counts import EarlyOutcome
 from .._stores.inbox import DISABLED_INBOX
 from .async_flush import is_in_event_loop
+from .builders import build_event_now
 from .outboxes import Outboxes
-from .pipeline import build_event_now, choose_inbox
+from .pipeline import choose_inbox
 
 if TYPE_CHECKING:
     from .._config.settings import Config
