@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .._runtime.diagnostics import Diagnostics
-from .._runtime.lock import Wakeup, is_main_thread, monotonic
+from .._runtime.lock import is_main_thread, monotonic
 from .._stores.inbox import Inbox
 from .dispatcher import Dispatcher, FlusherStatus
 from .inline import InlineDelivery
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 _REPORT_SECONDS = 0.2
 _SILENCE_WAIT_SECONDS = 0.2
 """Longest wait at exit for a log line that another thread is writing."""
-_BACKPRESSURE_STEP_SECONDS = 0.005
-_BACKPRESSURE_STEPS = 10
-"""A log call that finds the buffer nearly full waits for at most 50 ms. It polls, since
-a notification needs a lock, and a signal or a fork may come while that is held."""
 
 
 class Flusher:
@@ -148,20 +144,9 @@ class Flusher:
     # Called by the client.
 
     def apply_backpressure(self) -> None:
-        """
-        Wait up to 50 ms while the buffer is nearly full and the flusher progresses.
-
-        A thread that logs in a tight loop holds the GIL almost all the time. Without
-        this wait the flusher would send almost nothing until the loop ends.
-        """
-        for _ in range(_BACKPRESSURE_STEPS):
-            if (
-                not self.inbox.nearly_full
-                or not self._worker.is_progressing()
-                or self.is_in_current_thread()
-            ):
-                return
-            Wakeup().wait(_BACKPRESSURE_STEP_SECONDS)
+        """Wait up to 50 ms while the buffer is nearly full and events are sent."""
+        if self.inbox.nearly_full and not self.is_in_current_thread():
+            self._inline.wait_for_room(self.inbox)
 
     def wake(self, *, due: bool = False, urgent: bool = False) -> None:
         """

@@ -1,7 +1,8 @@
 """What a caller of a flusher does on its own thread: it waits, or sends.
 
-It sends where the flusher has no thread: with ``background=False``, when no thread can
-be started, and at the exit of the process.
+A log call waits while the buffer is nearly full. A caller sends where the flusher has
+no thread: with ``background=False``, when no thread can be started, and at the exit of
+the process.
 """
 
 from __future__ import annotations
@@ -10,12 +11,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .._runtime.lock import Wakeup
+
 if TYPE_CHECKING:
+    from .._stores.inbox import Inbox
     from .dispatcher import Dispatcher
     from .worker import Worker
 
 _REPORT_WAIT_SECONDS = 1.0
 """Longest wait for another thread to report what it sent, before the next step."""
+
+_BACKPRESSURE_STEP_SECONDS = 0.005
+_BACKPRESSURE_STEPS = 10
+"""A log call that finds the buffer nearly full waits for at most 50 ms. It polls, since
+a notification needs a lock, and a signal or a fork may come while that is held."""
 
 _MAX_EMPTY_STEPS = 2
 """Steps without an event after which nothing of earlier processes is left."""
@@ -41,6 +50,18 @@ class InlineDelivery:
     def reset(self) -> None:
         """Forget the backoff, in a forked child."""
         self._retry_at = 0.0
+
+    def wait_for_room(self, inbox: Inbox) -> None:
+        """
+        Wait up to 50 ms while *inbox* is nearly full and the flusher progresses.
+
+        A thread that logs in a tight loop holds the GIL almost all the time. Without
+        this wait the flusher would send almost nothing until the loop ends.
+        """
+        for _ in range(_BACKPRESSURE_STEPS):
+            if not inbox.nearly_full or not self._worker.is_progressing():
+                return
+            Wakeup().wait(_BACKPRESSURE_STEP_SECONDS)
 
     def try_once(self) -> None:
         """Make one attempt, unless the backoff of the last one has not passed."""
