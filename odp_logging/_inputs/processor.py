@@ -113,17 +113,16 @@ class OdpProcessor:
     ) -> Any:
         """Capture the event if it is tagged; return the dict without its fields."""
         if self._allows_fast_path and type(event_dict) is dict and ACTION in event_dict:
+            is_captured = False
             try:
-                if (
-                    HARMLESS_BESIDE_TAG.issuperset(event_dict)
-                    and "_record" not in event_dict
-                    and self._capture_plain(event_dict)
-                ):
-                    return {
-                        key: event_dict[key] for key in event_dict if key not in FIELDS
-                    }
+                is_captured = self._capture_plain(event_dict)
             except Exception:  # nothing has been done yet; the general path decides
                 pass
+            if is_captured:
+                # In place, as other processors do: the dict is this log call's own.
+                for name in FIELDS:
+                    event_dict.pop(name, None)
+                return event_dict
         if type(event_dict) is not dict and not issubclass(type(event_dict), Mapping):
             self._diagnostics.warn(
                 "processor",
@@ -170,7 +169,9 @@ class OdpProcessor:
         router = self.client._router
         inbox = router.inbox
         if (
-            inbox.callback_threads
+            not HARMLESS_BESIDE_TAG.issuperset(event_dict)
+            or "_record" in event_dict
+            or inbox.callback_threads
             or inbox.is_bypassed
             or self.client._destinations.pid != os.getpid()
             or len(STRUCTLOG_WATCH.watched) != STRUCTLOG_WATCH.expected

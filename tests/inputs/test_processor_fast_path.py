@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from enum import Enum
 from typing import Any
@@ -177,3 +178,45 @@ def test_a_forked_child_sends_its_own_events(client, emulator):
 
     sent = sorted(event["action"] for event in list_sent(client, emulator))
     assert sent == ["a", "a", "b"]
+
+
+def test_the_line_of_the_call_is_found_for_each_class_of_logger(client, emulator):
+    """Loggers of several classes take turns, with other numbers of frames."""
+    places = []
+
+    def note(logger: Any, name: str, event_dict: Any) -> Any:
+        places.append(client._router.inbox.queue[-1][8:10])
+        return event_dict
+
+    client._router.inbox.is_flusher_idle = False  # captures stay in the inbox
+    client._router.inbox.check_after = 1000
+    loggers = [
+        structlog.wrap_logger(
+            structlog.ReturnLogger(),
+            wrapper_class=kind,
+            processors=[
+                OdpProcessor(client),
+                note,
+                structlog.processors.KeyValueRenderer(),
+            ],
+        )
+        for kind in (
+            structlog.BoundLogger,
+            structlog.make_filtering_bound_logger(20),
+            structlog.stdlib.BoundLogger,
+        )
+    ]
+
+    def log_deeper(logger: Any, depth: int) -> int:
+        if depth:
+            return log_deeper(logger, depth - 1)
+        logger.info("sold", odp_action="a", odp_identifiers=WHO)
+        return sys._getframe().f_lineno - 1
+
+    log_deeper(loggers[0], 0)  # the first one refreshes what is known of structlog
+    places.clear()
+    for depth in (0, 3, 1):
+        for logger in (*loggers, *reversed(loggers)):
+            line = log_deeper(logger, depth)
+            assert places.pop() == (__file__, line)
+    client._router.check_inbox(client._router.inbox)
