@@ -15,7 +15,7 @@ from statistics import median
 from . import sink
 from .figures import Figure
 from .peers_programs import PEERS, Peer
-from .programs import run
+from .programs import has_fast, run
 
 _EVENTS = 20_000
 _MANY = 100_000
@@ -86,8 +86,8 @@ def _called(name: str) -> Figure:
 def _against_optimizely() -> Iterator[Figure]:
     if not _is_there(PEERS["optimizely"]):
         return
-    targets = {"own-stdlib-500": 8.0, "own-stdlib": 6.0}
-    if find_spec("msgspec"):
+    targets = {"own-stdlib-500": 8.0, "own-stdlib": 7.0}
+    if has_fast():
         targets["own-500"] = 11.0
     names = ["optimizely", "optimizely-500", *targets]
     found: dict[str, list[float]] = {name: [] for name in names}

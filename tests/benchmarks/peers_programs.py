@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import shop
+from .programs import hide_fast
 
 _HERE = ("127.0.0.1", "localhost", "::1")
 _BURST = 200
@@ -94,12 +95,12 @@ def _own_500(host: str) -> Running:
 
 
 def _own_stdlib(host: str) -> Running:
-    sys.modules["msgspec"] = None  # type: ignore[assignment]  # as if not installed
+    hide_fast()
     return _own(host)
 
 
 def _own_stdlib_500(host: str) -> Running:
-    sys.modules["msgspec"] = None  # type: ignore[assignment]
+    hide_fast()
     return _own(host, max_batch_size=500)
 
 

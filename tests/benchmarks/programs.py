@@ -6,10 +6,21 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def has_fast() -> bool:
+    """Whether the extra ``fast`` is installed."""
+    return find_spec("msgspec") is not None
+
+
+def hide_fast() -> None:
+    """Have this program encode with the standard library, whatever is installed."""
+    sys.modules["msgspec"] = None  # type: ignore[assignment]
 
 
 def run(module: str, *arguments: object, limit: float = 300.0) -> Any:
