@@ -99,7 +99,7 @@ def _with_a_server() -> list[Figure]:
         return Figure(7, what, value, "ms", scale, "import requests", target)
 
     return [
-        added("exit, 1 event buffered, one was delivered before", one, 1, 0.094),
+        added("exit, 1 event buffered, one was delivered before", one, 1, 0.1),
         added("exit, 1 event buffered, the first of the process", one, 2, 0.094),
         added("exit, 1 event, the first, logged last of all", one, 3, 0.094),
         added("exit, a handler and no event", none, 1),

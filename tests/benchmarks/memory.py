@@ -36,8 +36,8 @@ def measure() -> list[Figure]:
 
 def _per_event() -> Iterator[Figure]:
     for what, events, values, how, target in (
-        ("memory per buffered event", 9_000, "own", "traced", 1.3),
-        ("memory per buffered event", 100_000, "own", "traced", 1.3),
+        ("memory per buffered event", 9_000, "own", "traced", 1.145),
+        ("memory per buffered event", 100_000, "own", "traced", 1.145),
         ("the same, values not counted", 9_000, "shared", "traced", None),
         ("resident memory per buffered event", 100_000, "own", "rss", None),
     ):
