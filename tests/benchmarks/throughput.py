@@ -22,7 +22,7 @@ from .shop import fields, on_root, purchase
 from .sink import Sink, running
 
 if TYPE_CHECKING:
-    from odp_logging import OdpHandler
+    from odp_logging import OdpClient, OdpHandler
 
 RUNS = 3
 _BY_HAND = "by hand: logging, build, json, requests"
@@ -119,14 +119,19 @@ def carry(handler: OdpHandler, events: int) -> None:
     """Log so many *events* to *handler*, and close it once they are delivered."""
     on_root(handler)
     client = handler.client
+    log_paced(client, events)
+    assert client.close(60)
+    assert client.stats.delivered == events
+
+
+def log_paced(client: OdpClient, events: int) -> None:
+    """Log so many *events*, no faster than *client* carries them."""
     for number in range(events):
         purchase()
         if number % 1_000 == 999:
-            # No faster than they are carried, and seldom asked.
+            # Asked seldom, because reading the counts takes a lock.
             while client.stats.pending > 2_000:
                 time.sleep(0.01)
-    assert client.close(60)
-    assert client.stats.delivered == events
 
 
 def _by_hand(sink: Sink, events: int, batch: int) -> None:
