@@ -130,7 +130,8 @@ def _waits_while_logging(
 # The programs that are measured.
 
 
-def _ready_body() -> bytes:
+def build_ready_body() -> bytes:
+    """Return the JSON of 500 events."""
     made = shop.fields()
     event = OdpEvent(made["odp_action"], made["odp_identifiers"], data=made["odp_data"])
     return b"[" + b",".join([event.json] * _BATCH) + b"]"
@@ -138,7 +139,7 @@ def _ready_body() -> bytes:
 
 def pour(port: int, count: int) -> dict[str, float]:
     """Send a ready body again and again over a raw socket."""
-    body = _ready_body()
+    body = build_ready_body()
     head = f"POST /v3/events HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n"
     request = head.encode() + body
     with socket.create_connection(("127.0.0.1", port)) as connection:
@@ -191,7 +192,7 @@ def send(host: str, *, at_once: bool) -> dict[str, Any]:
 
 def bare(host: str) -> dict[str, Any]:
     """Return how long requests of a ready body wait beside a thread that logs."""
-    body, ends = _ready_body(), [(0.0, 0.0)]
+    body, ends = build_ready_body(), [(0.0, 0.0)]
 
     def post() -> None:
         session = requests.Session()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shlex
 import socket
 import time
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from urllib.error import HTTPError
@@ -15,9 +17,10 @@ from urllib.request import ProxyHandler, Request, build_opener
 import pytest
 
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import bloat, capacity, fleet, peers_programs, shop, sink
+from tests.benchmarks import amid, bloat, capacity, fleet, peers_programs, shop, sink
 from tests.benchmarks.figures import Figure, table
 from tests.benchmarks.fleet_queues import PostgresQueue, RedisQueue, fill
+from tests.benchmarks.prototype import BATCH, PrototypeHandler
 from tests.postgresql import needs_postgresql
 from tests.redis_server import needs_redis
 
@@ -170,6 +173,41 @@ def test_no_peer_gets_out_of_this_machine(event, arguments):
 def test_peers_reach_the_sink(event, arguments):
     """Everything on this machine may be reached."""
     peers_programs.stay_here(event, arguments)
+
+
+def test_no_event_lost_counts_as_reached():
+    """A target of 0 is one, although there is no ratio to 0."""
+    none = Figure(14, "lost", 0, "events", target=0, absolute=True)
+    some = Figure(14, "lost", 3, "events", target=0, absolute=True)
+
+    assert (none.verdict, some.verdict) == ("reached", "not reached")
+
+
+def test_the_prototype_delivers_every_event():
+    """Full batches by themselves, the remainder when flushed."""
+    logger = logging.Logger("prototype")
+    with sink.running() as server:
+        logger.addHandler(handler := PrototypeHandler(server))
+        for _ in range(2 * BATCH + 7):
+            logger.info("purchase", extra=shop.fields())
+        handler.flush()
+        counts = server.counts()
+
+    assert counts["events"] == handler.sent == 2 * BATCH + 7
+
+
+def test_subjects_take_turns():
+    """Blocks alternate, each between its begin and its end; the first is not timed."""
+    calls = []
+    subjects = [
+        amid.Subject(*(partial(calls.append, f"{name}{step}") for step in "cbe"))
+        for name in "xy"
+    ]
+    amid.take_turns(subjects, 4, block=2)
+
+    turn = ["xb", "xc", "xc", "xe", "yb", "yc", "yc", "ye"]
+    assert calls == 3 * turn
+    assert [len(subject.times) for subject in subjects] == [4, 4]
 
 
 def test_the_page_has_a_place_for_the_table():
