@@ -77,7 +77,7 @@ class Batch(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of the request body: the events' JSON with commas and brackets."""
-        return sum(len(event.json) + 1 for event in self.events) + 1
+        return sum([len(event.json) for event in self.events]) + len(self.events) + 1
 
 
 class Dropped(NamedTuple):

@@ -307,18 +307,17 @@ class Buffer(BaseStore):
 
     def _settle(self, count: int, delivery: Delivery) -> None:
         held_events, counters = self._pending, self._counters
-        pending, spooled = set(delivery.pending), set(delivery.spooled)
-        still = []
-        delivered = refused = moved = size = 0
-        for position, held in enumerate(held_events.unsettled[:count]):
-            if position in pending:
-                held.in_doubt |= position in delivery.in_doubt
-                still.append(held)
-                continue
-            size += held.size
-            refused += position in delivery.rejected
-            moved += position in spooled
-            delivered += position not in delivery.rejected and position not in spooled
+        taken = held_events.unsettled[:count]
+        pending = {position for position in delivery.pending if position < count}
+        for position in pending.intersection(delivery.in_doubt):
+            taken[position].in_doubt = True
+        still = [taken[position] for position in sorted(pending)]
+        # Nearly always all are delivered: nothing is looked up for each of them.
+        others = pending.union(delivery.rejected, delivery.spooled)
+        refused = len(set(delivery.rejected) - pending)
+        moved = len(set(delivery.spooled) - pending)
+        delivered = len(taken) - len(others)
+        size = sum([held.size for held in taken]) - sum([held.size for held in still])
         rejected = dict(counters.rejected)
         if refused:
             rejected["refused"] = rejected.get("refused", 0) + refused
