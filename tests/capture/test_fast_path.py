@@ -7,11 +7,11 @@ import dataclasses
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Any
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import pytest
 from hypothesis import given, settings
@@ -31,7 +31,7 @@ from odp_logging._capture.capture import Capture, capture, complete_capture
 from odp_logging._events import body, fast_encode
 from odp_logging._events.fast_encode import encode_plain
 from odp_logging._events.identifiers import _PLACEHOLDERS
-from odp_logging._events.ids import generate_ids
+from odp_logging._events.ids import generate_id, generate_ids
 
 from ..conftest import KEY
 from ..waiting import held
@@ -346,16 +346,30 @@ def test_a_placeholder_takes_the_general_path(text: str) -> None:
     )
 
 
-def test_generated_ids_are_uuid4() -> None:
-    """Ids generated together differ, and are UUIDs of version 4."""
-    drawn = generate_ids(500)
+@pytest.mark.parametrize(
+    "draw",
+    [lambda: generate_ids(500), lambda: [generate_id() for _ in range(500)]],
+    ids=["together", "one by one"],
+)
+def test_generated_ids_are_uuid4(draw: Callable[[], list[str]]) -> None:
+    """Ids differ, are UUIDs of version 4, and all their other bits are random."""
+    texts = draw()
+    drawn = [UUID(text) for text in texts]
 
     assert len({*drawn}) == 500
-    assert {UUID(identifier).version for identifier in drawn} == {4}
-    assert {UUID(identifier).variant for identifier in drawn} == {
-        UUID(drawn[0]).variant
-    }
-    assert all(str(UUID(identifier)) == identifier for identifier in drawn)
+    assert {identifier.version for identifier in drawn} == {4}
+    assert {identifier.variant for identifier in drawn} == {RFC_4122}
+    assert [str(identifier) for identifier in drawn] == texts
+    ever, always = 0, (1 << 128) - 1
+    for identifier in drawn:
+        ever |= identifier.int
+        always &= identifier.int
+    assert always == 0x4000_8000_000000000000  # the version and the variant
+    assert ever == (1 << 128) - 1 - 0xB000_4000_000000000000
+
+
+def test_no_ids_are_generated_for_no_events() -> None:
+    """An empty batch needs none."""
     assert generate_ids(0) == []
 
 
