@@ -15,6 +15,7 @@ import structlog
 
 from odp_logging import OdpClient, OdpEvent, OdpHandler, OdpProcessor, __version__
 from odp_logging._capture.fields import FIELDS
+from odp_logging._events import body
 from odp_logging.emulator import Emulator
 
 from ...conftest import KEY
@@ -197,9 +198,15 @@ def counts(outcome: Outcome, many: int) -> tuple[dict[str, int], dict[str, int]]
     return rejected, dropped
 
 
-@pytest.fixture
-def run(emulator: Emulator) -> Iterator[Run]:
-    """A run against an emulator of its own."""
+@pytest.fixture(params=["json", "msgspec"])
+def run(
+    emulator: Emulator, request: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Run]:
+    """A run against an emulator of its own, with each encoder of the general path."""
+    monkeypatch.setattr(body, "_encode", body._encode_with_json)
+    if request.param == "msgspec":
+        body.load_encoder()
+        assert body._encode is not body._encode_with_json
     made = Run(emulator)
     yield made
     made.client.close()
