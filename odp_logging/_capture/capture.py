@@ -30,7 +30,7 @@ _MAX_QUICK_INTEGER = 10**18
 _OVERHEAD_BYTES = 250
 """Bytes of JSON around the logged values: names, default data, punctuation."""
 
-_ENTRY_BYTES = 48
+_ENTRY_BYTES = 52
 """Bytes counted for an item of a dict besides its texts. In JSON it is about 12, but
 the sizes limit the buffer's memory, which is 1.5 to 2.5 times their sum for every
 shape of event (tests/journeys/test_memory.py)."""

@@ -112,8 +112,8 @@ _Encode = Callable[[Mapping[Any, Any], Mapping[Any, Any], str, int], bytes]
 
 _encoders: dict[tuple[Any, ...], _Encode] = {}
 
-_MAX_ENCODERS = 1000
-"""An application may generate names."""
+_MAX_ENCODERS = 256
+"""An application may generate names. An encoder of 32 values takes about 8 kB."""
 
 _SOURCE_JSON = _json.dumps(dict(SOURCE), separators=(",", ":"))[1:-1]
 
