@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json as _json
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from .body import LIBRARY_DATA, SOURCE
@@ -183,7 +183,7 @@ def _build_constant_parts(
     return [*parts, "}}"]
 
 
-@cache
+@lru_cache(maxsize=256)
 def _compile_encoder(identifiers: int, data: int) -> Callable[..., _Encode]:
     """
     Return a function that binds constant parts to an encoder of so many values.
