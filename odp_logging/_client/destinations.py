@@ -113,7 +113,7 @@ class Destinations:
             self._switch_flusher(destination, on_switch)
 
     def keep_events(self, warning: str, on_switch: Callable[[], None]) -> None:
-        """Keep later events in the buffer; see `OdpClient.keep_until_configured`."""
+        """Keep later events in the buffer; see `OdpClient._keep_until_configured`."""
         self._get_lock().hold(
             partial(self._start_keeping, NoDestination(warning), on_switch)
         )
@@ -129,7 +129,7 @@ class Destinations:
     def drop_events(
         self, reason: str, warning: str, on_switch: Callable[[], None]
     ) -> None:
-        """Drop events without a destination; see `OdpClient.drop_until_configured`."""
+        """Drop events without a destination; see `OdpClient._drop_until_configured`."""
         policy = NoDestination(warning, reason)
         held = self._get_lock().hold(partial(self._start_dropping, policy, on_switch))
         # Not the current flusher: another thread may give it a destination meanwhile.
@@ -183,6 +183,7 @@ class Destinations:
         self._warn_dropped(policy)
 
     def _warn_dropped(self, policy: NoDestination) -> None:
+        # Once for each policy: a later `drop_events` has a reason of its own.
         if self._warned is not policy:
             self._warned = policy
             self._diagnostics.warn(policy.drop_reason, policy.warning)

@@ -46,7 +46,7 @@ class Fallback(WrappingTransport):
             self._on_spooled()
             return Delivery(size, spooled=tuple(range(size)), requests=0)
         delivery = self._inner.send(batch, deadline=deadline)
-        # A buffer keeps no dead letters: `odp-logging spool dead` finds them here.
+        # A buffer keeps no dead letters: `odp-logging dead` finds them here.
         if delivery.rejected:
             self._spool.add_dead_letters(batch.events, delivery.rejected)
         return delivery
