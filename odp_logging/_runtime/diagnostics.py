@@ -20,6 +20,7 @@ from .lock import OwnedLock, is_main_thread, monotonic
 
 LOGGER = logging.getLogger("odp_logging")
 
+# As many as an emulator takes in one report.
 _MAX_RECENT_LINES = 100
 
 INTERVAL = 60.0

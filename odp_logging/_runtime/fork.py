@@ -144,6 +144,7 @@ def reset_child() -> None:
         # after an interrupted system call (measured on 3.13.0 and 3.14.10; 3.12.1 runs
         # them).
         process.state.runs_no_signal_handlers = True
+    # This fork ends here. Outer ones interrupted by a signal handler still go on.
     forks[-1:] = []
     process.replace_state_in_child(forks)
     try:

@@ -252,6 +252,8 @@ class Waiters:
             is_over: Called after each `wake`, and at least once a second.
             get_timeout: Returns the time left, in seconds.
         """
+        # Not by thread: a signal handler may wait on the thread whose wait it
+        # interrupted.
         key, wakeup = object(), Wakeup()
         try:
             # Before the first check, so that no change is missed.

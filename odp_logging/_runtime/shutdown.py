@@ -166,6 +166,7 @@ def _abandon(flusher: Drainable, *, can_wait: bool) -> int:
     start = monotonic()
     deadline = _compute_deadlines(flusher)[0] if can_wait else start
     try:
+        # Waits for the request under way: an event in it may be accepted already.
         return flusher.abandon("exit", deadline)
     except KeyboardInterrupt:  # ends the wait; the loss is still counted and reported
         return flusher.abandon("exit")
@@ -194,6 +195,8 @@ def _report_undelivered(
     """
     if not (lost or kept) or sys.stderr is None or process.state.exit_reports > 1:
         return
+    # Twice at most: for the drain, and for what finalizers and atexit callbacks log
+    # later.
     process.state.exit_reports += 1
     if not reachable:
         advice = "no key was set: set ODP_API_KEY"

@@ -109,6 +109,7 @@ def _is_holding_locks() -> bool:
 
 def _raise_later(signum: int) -> None:
     """Send *signum* again in 10 ms; a log call takes about 10 us."""
+    # A thread and not setitimer, which would replace a timer of the application.
     timer = threading.Timer(0.01, os.kill, (os.getpid(), signum))
     timer.daemon = True
     try:

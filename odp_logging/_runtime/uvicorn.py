@@ -44,6 +44,7 @@ class _CapturedSignals(list[int]):
         super().__init__(signums)
         self._on_reraise = on_reraise
 
+    # `Server.capture_signals` raises them last in, first out.
     def __reversed__(self) -> Iterator[int]:
         self._on_reraise()
         return super().__reversed__()
