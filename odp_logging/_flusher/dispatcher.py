@@ -339,6 +339,8 @@ class Dispatcher:
         """
         drop = partial(self.store.discard, reason)
         count = self._lock.run(drop, max(0.0, deadline - self._clock()))
+        # Without the lock: a request may outlast the exit, and the store has its own
+        # lock.
         return drop() if count is None else count
 
     def after_fork(self) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .._config.destination import Destination
     from .flusher import Flusher
 
+# Weak, so that the flusher of a deleted client ends.
 _flushers: weakref.WeakSet[Flusher] = weakref.WeakSet()
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .._stores.base import BaseStore
     from .._transports.base import BaseTransport
 
+# `on_drop` may be slow, and the exit must not take much longer than its limit.
 _REPORT_SECONDS = 0.2
 _SILENCE_WAIT_SECONDS = 0.2
 """Longest wait at exit for a log line that another thread is writing."""

@@ -26,6 +26,7 @@ _BACKPRESSURE_STEPS = 10
 """A log call that finds the buffer nearly full waits for at most 50 ms. It polls, since
 a notification needs a lock, and a signal or a fork may come while that is held."""
 
+# Two, because a step that only closes an empty file of an ended process has none.
 _MAX_EMPTY_STEPS = 2
 """Steps without an event after which nothing of earlier processes is left."""
 

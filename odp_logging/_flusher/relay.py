@@ -126,6 +126,7 @@ class Worker:
         """Wait before the next attempt, and renew the lease meanwhile."""
         end = monotonic() + max(delivery.backoff, delivery.retry_after)
         while (left := end - monotonic()) > 0:
+            # Four times per lease: a renewal that fails can be repeated in time.
             if self._stopping.wait(min(left, self.store.engine.lease_seconds / 4)):
                 return
             self.store.renew_leases()
@@ -221,6 +222,7 @@ class Relay:
     @property
     def last_depth(self) -> Depth:
         """The depth of the queue at the last measurement by a worker."""
+        # Each worker measures the whole queue.
         return self.workers[0].store.last_depth
 
     def _connect_signals(self) -> None:
@@ -234,6 +236,8 @@ class Relay:
         self.stop()
         deadline = monotonic() + self._grace
         for worker in self.workers:
+            # Shortens the timeout of a request that begins now; a late answer would be
+            # lost.
             worker.flusher.begin_drain(deadline)
         for thread in threads:
             thread.join(max(0.0, deadline - monotonic()))

@@ -117,6 +117,7 @@ class Reports:
             self._report_rejected(batch, delivery)
         if delivery.pending:
             self._warn_pending(delivery, store)
+        # Events that moved to the spool do not show that the server answers.
         elif self._is_outage_reported and delivery.size > len(delivery.spooled):
             self._report_recovery(delivery, store)
         if self._on_delivery is not None and delivery.size:

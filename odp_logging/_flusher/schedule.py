@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .._events.delivery import Delivery
 
 _LONGEST_WAIT_SECONDS = 10.0
+# Short, because a caller waits; not 0, because the server has trouble.
 _DRAIN_BACKOFF_SECONDS = 1.0
 _FLUSH_BACKOFF_SECONDS = 0.25
 

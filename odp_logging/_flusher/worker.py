@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .._stores.inbox import Inbox
     from .dispatcher import Dispatcher
 
+# No put wakes the thread for events of ended processes: it looks for them itself.
 _IDLE_WAIT_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 1.0
 
