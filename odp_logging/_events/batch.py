@@ -30,6 +30,7 @@ def count_fitting(sizes: Iterable[int], max_bytes: int) -> int:
     count, total = 0, 2  # the brackets of the array
     for size in sizes:
         total += size + 1
+        # One event is always tried: ODP documents no limit of bytes, and may accept it.
         if count and total > max_bytes:
             break
         count += 1

@@ -100,6 +100,7 @@ def _read_name(value: Any, what: str, adjustments: Adjustments) -> str:
 def _truncate(text: str, adjustments: Adjustments) -> str:
     if len(text) <= MAX_TEXT:
         return text
+    # It is not documented whether ODP cuts a longer text or rejects its event.
     record_adjustment(adjustments, "cut")
     return text[:MAX_TEXT]
 
@@ -226,6 +227,7 @@ def _adjust(value: Any, adjustments: Adjustments, depth: int) -> Any:
     if kind is float:
         if math.isfinite(value):
             return value
+        # JSON has no NaN and no infinity (RFC 8259, section 6); ODP accepts null.
         record_adjustment(adjustments, "not_finite")
         return None
     if kind is not dict and kind is not list:

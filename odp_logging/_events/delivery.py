@@ -71,6 +71,7 @@ class Delivery:
     throttled: bool = False
     faulty: bool = False
     advice: str = ""
+    # Not compared: two requests never take the same time.
     durations: tuple[float, ...] = field(default=(), compare=False)
 
     @classmethod

@@ -45,6 +45,7 @@ class OdpEvent(Identified):
             are not mappings, or one of these holds more than 10,000 values.
     """
 
+    # The public name, in tracebacks and in the API reference.
     __module__ = "odp_logging"
 
     action: str

@@ -19,6 +19,8 @@ from .normalize import (
 )
 from .rules import MAX_INTEGER, MAX_TEXT
 
+# What str() or a template writes for a missing value: Python, pandas, JavaScript, Java,
+# Go, C, and the AnonymousUser of Django and Spring.
 _PLACEHOLDERS = frozenset(
     {
         "(null)",

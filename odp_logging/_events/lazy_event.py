@@ -27,6 +27,7 @@ class LazyEvent(OdpEvent):
         copy_attributes(event, self)
         return getattr(event, name)
 
+    # A copy gets other values for some attributes, so it needs all of them.
     def __copy__(self) -> OdpEvent:
         return parse_event(self.json)
 

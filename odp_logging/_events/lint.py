@@ -33,6 +33,7 @@ _CUSTOM_IDENTIFIER = re.compile(
 _PRINTABLE_NAME = re.compile("[A-Za-z][A-Za-z0-9_.-]{0,39}")
 """Other names are not repeated in a log: they may be values."""
 
+# The only nested fields that ODP documents.
 _ORDER_FIELDS = frozenset({"items", "order"})
 _MAX_AHEAD_SECONDS = 3600.0
 

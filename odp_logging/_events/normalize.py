@@ -256,15 +256,18 @@ def _freeze_scalar(value: Any, kind: type) -> Any:
     if issubclass(kind, timedelta):
         return timedelta.total_seconds(value)
     decimal = _find_loaded_class("decimal", "Decimal")
+    # One that is not finite becomes a float: those are replaced and counted later.
     if decimal is not None and issubclass(kind, decimal):
         return _copy_text(str(value)) if decimal.is_finite(value) else float("nan")
     uuid = _find_loaded_class("uuid", "UUID")
     if uuid is not None and issubclass(kind, uuid):
         return _copy_text(str(value))
+    # UTF-8 has at most 4 bytes for a character (RFC 3629).
     for binary in (bytes, bytearray):
         if issubclass(kind, binary):
             start = binary.__getitem__(value, slice(4 * (MAX_TEXT + 1)))
             return start.decode("utf-8", "replace")[: MAX_TEXT + 1]
+    # By name, because a program without numpy must not import it here.
     if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:
         item = value.item()
         if is_plain(type(item)):

@@ -64,6 +64,7 @@ class Privacy:
             adjustments: Counts what is left out, see `canonicalize_identifiers`.
             reject_placeholders: See there. All hashes of a placeholder are equal too.
         """
+        # The builder raises for these next, with the place of the log call.
         if not self._names or isinstance(identifiers, (Unsupported, InvalidEventError)):
             return identifiers
         left_out = Adjustments()

@@ -79,6 +79,7 @@ def normalize_iso(text: str) -> str:
     Raises:
         ValueError: *text* is not ISO-8601, or there is no such date or time.
     """
+    # ASCII: \d alone matches the digits of every script, and ODP would get them.
     match = re.fullmatch(_ISO, text.strip(), re.ASCII)
     if match is None:
         raise ValueError
