@@ -50,6 +50,7 @@ class BeforeSend:
         """
         try:
             changed: OdpEvent | None = self._run(self._function, event)
+        # SystemExit too: it would end the thread that sends.
         # Not BaseException: pytest's failures, for example, have to reach the test.
         except (Exception, SystemExit) as error:
             cause = describe_error("before_send", self._function, error)

@@ -154,6 +154,7 @@ class Builder:
         if not self._reject_placeholders:
             adjustments.messages["placeholder"] = describe_placeholder(found[0])
             return event
+        # Without time and id: the event has both in its data.
         rebuilt = make_event(
             event.action,
             event.identifiers,
@@ -225,6 +226,8 @@ class Builder:
         bound_identifiers, bound_data = bound or ((), ())
         layers = (self._default_identifiers, *bound_identifiers)
         if any(layers) and not isinstance(identifiers, InvalidEventError):
+            # Each layer by itself: its empty values override nothing, and any spelling
+            # of fs_user_id overrides that of the layers before.
             merged: dict[str, Any] = {}
             for layer in (*layers, identifiers):
                 merged.update(

@@ -34,6 +34,7 @@ class _ExaminedLines(dict[Any, set[Any]]):
     is_full = False
     _count = 0
 
+    # Stores nothing, since the handler looks up every line of the application.
     def __missing__(self, path: Any) -> frozenset[Any]:
         return _NO_LINES
 

@@ -118,6 +118,7 @@ class BoundValues(ContextDecorator):
         # Called by ContextDecorator for each call, since calls may overlap.
         return BoundValues(self._bind, self._values, self._index)
 
+    # A default argument, because module globals may be gone at interpreter exit.
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         origin = getattr(self, "_origin", None)  # __init__ may have failed
         if origin is None or is_finalizing():
@@ -233,4 +234,5 @@ for _function in (
     bound_data,
     clear_data,
 ):
+    # The public name, in tracebacks and in the API reference.
     _function.__module__ = "odp_logging"

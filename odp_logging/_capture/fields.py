@@ -54,6 +54,7 @@ class Carrier(str):
     def __repr__(self) -> str:
         return ""
 
+    # Otherwise `copy` uses __reduce_ex__ and loses the content.
     def __copy__(self) -> Carrier:
         return self
 

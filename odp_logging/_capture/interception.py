@@ -69,6 +69,7 @@ NOTHING = _Interception()
 current = NOTHING
 """Replaced as a whole: a reader compares it by identity to detect a change."""
 
+# Not an OwnedLock: only tests and their runners take it, never a signal handler.
 _lock = threading.Lock()
 _clients: dict[int, weakref.ref[InterceptedClient]] = {}
 

@@ -212,6 +212,7 @@ def _is_near(given: str, word: str) -> bool:
 
 def count_edits(given: str, word: str) -> int:
     """Return how many letters must be added, removed, replaced or swapped."""
+    # Damerau-Levenshtein distance in its restricted form (optimal string alignment).
     above: list[int] = []
     row = list(range(len(word) + 1))
     for index, letter in enumerate(given, 1):

@@ -40,6 +40,8 @@ class Scope:
     def __init__(self, request: MutableMapping[str, Any] | None = None) -> None:
         self._bound: Bound | None = None
         if request is not None:
+            # A nested scope: what the outer one bound for this request applies here,
+            # too.
             if request.get(_KEY):
                 self._bound = read_own_context()
             request[_KEY] = True
