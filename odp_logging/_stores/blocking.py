@@ -52,6 +52,7 @@ class BlockingBuffer(Buffer):
         self._account_incoming()
         if (
             not is_last
+            # A larger one never finds room; it is dropped as too large.
             and logged.size <= self._limits.max_bytes
             and not self._has_room_for(logged.size)
         ):

@@ -49,8 +49,10 @@ class Spill:
         if not self._store.is_available():
             return False
         oldest = list(islice(pending.waiting, count))
+        # Sequence 0: the other store numbers the events that it takes over.
         built = [build_taken_event(self._build, logged, 0) for logged in oldest]
         events = [taken.event for taken in built if isinstance(taken, TakenEvent)]
+        # Before the write: `recover` asks the store whether it was completed.
         self._in_progress = built, events
         if events and not self._store.take_over(events):
             self._in_progress = None

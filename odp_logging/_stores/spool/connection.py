@@ -63,6 +63,7 @@ def open_spool(path: Path) -> tuple[sqlite3.Connection, Sizes]:
     with translate_errors():
         connection = sqlite3.connect(
             path,
+            # isolation_level=None: `transaction` begins transactions, and not Python.
             timeout=_BUSY_TIMEOUT_SECONDS,
             isolation_level=None,
             check_same_thread=False,

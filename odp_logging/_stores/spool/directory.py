@@ -22,6 +22,8 @@ _MAX_CREATE_ATTEMPTS = 10
 _STALE_LOCK_SECONDS = 60.0
 _ACCESS_FOR_OTHERS = 0o077
 
+# In WAL mode SQLite needs memory that all processes share (its page "Write-Ahead
+# Logging"), and hosts share none.
 _NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "ncpfs"}
     | {"glusterfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "beegfs", "gpfs"}

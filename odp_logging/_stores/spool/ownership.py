@@ -117,6 +117,7 @@ class OwnershipLock:
 
     def close(self) -> None:
         """Close the lock's descriptor and leave all files, as a forked child must."""
+        # In a child this leaves the parent's lock: both share one open file (flock(2)).
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -153,6 +154,7 @@ def is_owned(path: Path) -> bool:
     except OSError:
         return False
     try:
+        # Shared: two processes that ask at once do not take each other for the owner.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True
@@ -172,6 +174,8 @@ def acquire(path: Path) -> OwnershipLock:
     flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(lock, flags, 0o600)
     try:
+        # Not a POSIX lock (lockf): it ends when the process closes any descriptor of
+        # the file.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The previous owner may have removed the file: this lock protects nothing then.
         if os.fstat(descriptor).st_ino != os.stat(lock).st_ino:

@@ -24,6 +24,8 @@ APPLICATION = 0x4F445053
 ROW_OVERHEAD_BYTES = 20
 """Approximate bytes of a row besides its event."""
 
+# A checksum for each row, since SQLite has none. The column `buried` is `dead_since` in
+# code: another name would be another version of the file.
 _TABLES = {
     "events": """CREATE TABLE events (
     number INTEGER PRIMARY KEY, body BLOB NOT NULL, checksum INTEGER NOT NULL

@@ -113,6 +113,7 @@ class Server:
 
     def run(self, statement: str, *parameters: Parameter) -> list[tuple[Any, ...]]:
         """Return the rows of one statement. Only within `connect`."""
+        # Binary values both ways (libpq's format 1), so that none has to be escaped.
         self._connection.send_query_params(
             statement.encode(),
             [parameter.value for parameter in parameters],
@@ -128,6 +129,7 @@ class Server:
 
         It takes one round trip. Only within `connect`.
         """
+        # The simple query protocol: the extended one takes one statement at a time.
         self._connection.send_query(script.encode())
         return self._read_results()
 
@@ -227,6 +229,7 @@ class Server:
         failure: Exception = _Failure("names no host")
         for position, (host, port) in enumerate(hosts):
             now = self._clock()
+            # Each host has a share: one that is down leaves time for the others.
             share = (self._ends_at - now) / (len(hosts) - position)
             ends_at = now + min(share, _CONNECT_SECONDS)
             try:
@@ -266,6 +269,7 @@ class Server:
             if state == pq.PollingStatus.FAILED:
                 raise _LibpqError(connection.error_message.decode("utf-8", "replace"))
             self._wait(ends_at, write=state == pq.PollingStatus.WRITING)
+        # Otherwise sending waits without a limit while the server does not read.
         connection.nonblocking = 1
 
     def _build_conninfo(self, host: str, port: int | None) -> bytes:
@@ -279,9 +283,12 @@ class Server:
             "password": password,
             "application_name": "odp-logging",
             "client_encoding": "UTF8",
+            # A dead peer is noticed after a minute; by Linux's defaults after two
+            # hours.
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,
+            # After a failover, one of several hosts is a standby.
             "target_session_attrs": "read-write" if len(self._url.hosts) > 1 else None,
             **{name: self._url.get_option(name) or None for name in _LIBPQ_OPTIONS},
         }

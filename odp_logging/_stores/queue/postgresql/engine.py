@@ -34,6 +34,7 @@ from .values import encode_text
 if TYPE_CHECKING:
     from ...._config.queue_url import QueueUrl
 
+# Dead letters count up to 100,000 only: every relay asks once a second.
 _DEPTH = """\
 SELECT
     (SELECT count(*) FROM {leases}
@@ -216,6 +217,7 @@ class PostgresEngine(QueueEngine):
             ((leased, dead, oldest),) = self._server.run(
                 _DEPTH.format_map(vars(self._tables)), encode_text(self.url.alias)
             )
+        # Two statements see two states, and a large total is an estimate.
         leased = min(leased, total)
         return Depth(total - leased, leased, dead, max(0.0, oldest or 0.0))
 

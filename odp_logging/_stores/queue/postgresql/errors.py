@@ -17,6 +17,7 @@ _STARTING = "is starting or shutting down"
 _STANDBY = "is a standby or read-only; use the address of its primary"
 _PASSWORD = "refuses the user or password of its URL"
 
+# Codes of PostgreSQL's documentation, appendix A.
 _STATES = {
     "22021": "has an encoding that cannot store this text; use a database with UTF8",
     "25006": _STANDBY,
@@ -65,6 +66,7 @@ _LOGIN = (
     ("bouncer config error", "has a pooler that does not know the database or user"),
     ("query_wait_timeout", "has a pooler without a free connection to the server"),
     ("server login", "has a pooler that cannot log in to the server"),
+    # "too many clients already", "too many connections for role".
     ("too many c", _FULL),
     ("connection slots are reserved", _FULL),
     ("no more connections allowed", _FULL),
@@ -108,6 +110,7 @@ def describe_state(state: str, table: str) -> str:
 
 def describe_libpq_error(text: str) -> str:
     """Return why there is no connection, by libpq's *text*."""
+    # The name of the database or role stands between these words.
     if "database" in text and "does not exist" in text:
         return "has no database of that name"
     if "role" in text and "does not exist" in text:

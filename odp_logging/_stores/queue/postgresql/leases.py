@@ -102,6 +102,7 @@ WHERE account = {account} AND worker = {worker} AND id = ANY({ids})
 RETURNING id;
 """
 
+# The row stays: it has the number of deliveries.
 _RELEASE = """\
 {settings};
 UPDATE {leases}

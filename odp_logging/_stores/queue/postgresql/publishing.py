@@ -100,6 +100,8 @@ class Publisher:
         """Return how many events the queue takes; counted only where it may be full."""
         # Approximate: other applications may add events before this one does.
         limit = self._url.high_water
+        # Above half of the mark at each call, since other applications add events as
+        # well.
         if self._clock() >= self._count_due_at or self._known + wanted > limit / 2:
             self._known = self._counter.count()
             self._count_due_at = self._clock() + _RECOUNT_SECONDS

@@ -91,6 +91,7 @@ _GRANT_USAGE = """\
 GRANT USAGE ON SCHEMA {schema} TO {role};
 """
 
+# Two columns to read: producers count events for the high-water mark, and see none.
 _GRANT_PRODUCER = """\
 GRANT INSERT (account, key, version, body), SELECT (account, id)
     ON {events} TO {role};
@@ -101,6 +102,7 @@ GRANT SELECT, INSERT, DELETE ON {events}, {dead} TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON {leases}, {workers}, {pauses} TO {role};
 """
 
+# The version is in the comment of a table, which every role can read.
 _COMMENT = "odp-logging queue, schema "
 
 

@@ -41,6 +41,7 @@ def upgrade_tables(
     server = Server(url, None, clock=clock, answer_seconds=_UPGRADE_SECONDS)
     try:
         with server.connect():
+            # No ROLLBACK: an error ends the connection, and the server rolls back.
             server.run_script("BEGIN")
             server.run_script(_LOCK)
             version = server.read_version(tables)

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+# From pg_type.dat; the same in every version.
 _BYTEA, _INT8, _INT4, _TEXT, _FLOAT8 = 17, 20, 23, 25, 701
 _ARRAYS = {_BYTEA: 1001, _INT8: 1016, _TEXT: 1009}
 """Numbers of PostgreSQL's types, and of arrays of them."""
@@ -63,6 +64,7 @@ def _encode_array(kind: int, items: Sequence[bytes]) -> Parameter:
 def quote(text: str) -> str:
     """Return *text* as a literal of SQL, for scripts, which have no parameters."""
     quoted = text.replace("\0", "").replace("\\", "\\\\").replace("'", "''")
+    # E'' means the same, whatever standard_conforming_strings is.
     return f"E'{quoted}'"
 
 

@@ -13,6 +13,7 @@ from .streams import Streams
 _LETTERS_PER_READ = 1_000
 """Number of dead letters per XRANGE: Redis serves no other client meanwhile."""
 
+# A script, because no command returns only some fields of an entry.
 _READ_WITHOUT_BODY = """
 local entries = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', 1)
 for _, entry in ipairs(entries) do

@@ -89,6 +89,7 @@ class Publisher:
             return refused
         replicas = self._streams.replicas
         if replicas:
+            # In milliseconds: half the time of the answer, which WAIT delays.
             additions.wait(replicas, int(self._streams.servers.answer_seconds * 500))
         answers = additions.execute(raise_on_error=False)
         for position, answer in zip(added, answers):

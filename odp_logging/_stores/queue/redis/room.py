@@ -32,6 +32,8 @@ class EntrySizes:
         if not sizes:
             return
         mean = sum(sizes) / len(sizes)
+        # An exponential moving average, and at least the last mean: memory is the
+        # limit.
         self.mean = max(mean, (3 * self.mean + mean) / 4, 1.0)
         # Doubled from one entry on: nothing is known of the first ones.
         self._count = max(self._count, 2 * len(sizes))

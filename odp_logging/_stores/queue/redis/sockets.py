@@ -121,5 +121,6 @@ class LimitedSocket:
 
 def limit_connection(connection: Any, limits: AnswerLimits) -> None:
     """Apply *limits* to a new *connection* of `redis`."""
+    # Private attributes: `redis` has no option for a socket of its own.
     connection._sock = LimitedSocket(connection._sock, limits)
     connection._parser.on_connect(connection)

@@ -29,6 +29,7 @@ _DEFAULT_STREAM = "odp:events"
 _DEFAULT_ALIAS = "default"
 _PAUSE_PREFIX = "odp:relay:pause:"
 
+# The option shards allows as many, so that no number means two streams.
 _OTHER = 1024
 """Number of the first shard of the streams besides this account's."""
 
@@ -186,6 +187,8 @@ class Streams:
         client = self.servers.get_client(self.shards_key)
         text = client.get(self.shards_key) or b"0"
         recorded = int(text) if text.isdigit() and len(text) < 5 else 0
+        # No transaction: where a smaller number wins a race, the next refresh corrects
+        # it.
         if recorded < self.count:
             client.set(self.shards_key, self.count)
         self.count = max(self.count, min(recorded, _OTHER))
