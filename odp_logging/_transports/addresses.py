@@ -113,6 +113,8 @@ def _order_addresses(found: Sequence[Any], state: RequestState) -> list[Any]:
     families: dict[int, deque[Any]] = {}
     for address_info in dict.fromkeys(found):
         families.setdefault(address_info[0], deque()).append(address_info)
+    # As RFC 8305, section 4: a family without a route costs one step, not all of its
+    # own.
     alternating = []
     while queues := [queue for queue in families.values() if queue]:
         alternating += [queue.popleft() for queue in queues]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from email.message import Message
 
 
+# ODP documents none of them, but a gateway may answer: 423 is of RFC 4918, 425 of RFC
+# 8470, 429 of RFC 6585.
 _TRANSIENT_STATUSES = frozenset({408, 409, 421, 423, 425, 429})
 _INVALID_STATUSES = frozenset({400, 422})
 _UNAUTHORIZED_STATUSES = frozenset({401, 403})
@@ -61,6 +63,7 @@ def read_answer(
         text = f"{message} with an HTML page: a captive portal or a wrong api_host"
         return Delivery.all_pending(size, Cause.TRANSIENT, text)
     if status in _INVALID_STATUSES:
+        # ODP documents the list of invalid events for 400 alone.
         rejected = _read_invalids(content, size, key) if status == 400 else {}
         if rejected:
             return _build_rejection(size, rejected, message)
@@ -83,7 +86,11 @@ def read_answer(
     if status in _UNAUTHORIZED_STATUSES:
         message = f"{message} and refuses {key.describe('the key')}"
     return Delivery.all_pending(
-        size, Cause.MISCONFIGURED, message, retry_after=retry_after
+        # 3xx, 404, 405 and the like: the host or its path is wrong.
+        size,
+        Cause.MISCONFIGURED,
+        message,
+        retry_after=retry_after,
     )
 
 

@@ -111,6 +111,7 @@ class EmulatorFeed:
     def _request(self, method: str, path: str, body: bytes | None = None) -> str | None:
         """Make one request; return the name of the server."""
         address = urlsplit(self._destination.api_host)
+        # Not `Http`, whose requests are counted in the stats.
         connection = HTTPConnection(
             address.hostname or "", address.port, timeout=_TIMEOUT_SECONDS
         )

@@ -90,6 +90,7 @@ class Parallel(BaseTransport):
     def _assign_to_lanes(self, events: Sequence[OdpEvent]) -> list[list[int]]:
         """Return the positions for each lane, in their order."""
         shares: list[list[int]] = [[] for _ in range(len(self._other_lanes) + 1)]
+        # Longest group first, to the shortest share: none is left for the end.
         for group in sorted(group_by_customer(events), key=len, reverse=True):
             min(shares, key=len).extend(group)
         return [sorted(share) for share in shares if share]
@@ -261,6 +262,7 @@ def group_by_customer(events: Sequence[OdpEvent]) -> list[list[int]]:
 
     def find_root(position: int) -> int:
         while parents[position] != position:
+            # Path halving: the trees stay flat, without recursion.
             parents[position] = position = parents[parents[position]]
         return position
 

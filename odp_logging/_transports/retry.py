@@ -43,6 +43,7 @@ class Backoff:
 
     def compute_delay(self, failures: int, fraction: float) -> float:
         """Return the seconds to wait after *failures*; *fraction* is in 0..1."""
+        # Full jitter: see "Exponential Backoff and Jitter" on AWS's Architecture Blog.
         # At most 2**30: the power of a float overflows from 2**1024 on.
         return min(self.cap, self.base * 2.0 ** min(failures - 1, 30)) * fraction
 
@@ -104,6 +105,7 @@ class Retry(WrappingTransport):
                 outcome.stop = outcome.stop or outcome.last_failure
         if suspects and outcome.stop is None:
             # Last, because only then it is known whether others are accepted.
+            # A drain has no later attempt.
             hurried = deadline is not None
             due = self._suspects.select_due(batch, suspects, hurried=hurried)
             parts = [[position] for position in due]
