@@ -35,6 +35,7 @@ class Destination(NamedTuple):
         # traceback could show.
         return hashlib.sha256(
             f"{self.api_host}\0{self.api_key.get_secret_value()}".encode()
+            # 40 bits tell the accounts of one directory apart.
         ).hexdigest()[:10]
 
     @property

@@ -21,6 +21,7 @@ _SIMILARITY = 0.8
 """Of difflib, from which on a name is a misspelt one. ``MAX_QUEUE_SIZE`` has 0.83 with
 ``QUEUE_SIZE``, and ``ENVIRONMENT`` has 0.44 with ``TIMEOUT``."""
 
+# The last two are those of ODP's own Node SDK.
 _KEY_VARIABLES = ("ODP_API_KEY", "ODP_SDK_API_KEY", "ZAIUS_SDK_API_KEY")
 
 

@@ -205,6 +205,7 @@ def parse_host(value: object) -> str | None:
         raise ValueError(expected)
     scheme, slashes, rest = value.strip().partition("://")
     name, slash, path = rest.partition("/")
+    # The whole address of the API is often given in place of the host.
     path = f"{slash}{path}".rstrip("/").removesuffix("/v3/events").rstrip("/")
     return f"{scheme}{slashes}{name}{path}"
 

@@ -45,6 +45,7 @@ class _Setting:
         return self if config is None else config._given.get(self.name, self.default)
 
 
+# A function with the result Any: so each attribute below can have its value's type.
 def _setting(default: Any, parse: Callable[[object], Any]) -> Any:
     return _Setting(default, parse)
 
@@ -66,6 +67,8 @@ class Config:
     datafile: Secret | None = _setting(None, parsers.parse_datafile)
     allow_http: bool = _setting(False, parsers.parse_bool)
     max_batch_size: int = _setting(MAX_BATCH, parsers.make_int_parser(1, MAX_BATCH))
+    # ODP documents no limit of bytes. Its gateway seems to be AWS's, which allows 10
+    # MB.
     max_batch_bytes: int = _setting(1_000_000, parsers.make_int_parser(1))
     max_parallel_requests: int = _setting(4, parsers.make_int_parser(1, 16))
     flush_interval: float = _setting(1.0, parsers.parse_seconds)

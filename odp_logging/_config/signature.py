@@ -45,6 +45,7 @@ def _list_settings() -> list[Parameter]:
             name,
             Parameter.KEYWORD_ONLY,
             default=_copy_default(SETTINGS[name].default),
+            # Annotations are texts (PEP 563), which a TypedDict wraps.
             annotation=annotation.__forward_arg__,
         )
         for name, annotation in sorted(

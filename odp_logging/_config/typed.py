@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, TypedDict
 from .._events.event import OdpEvent
 
 
+# Apart from `Config`, which has the values after parsing: here are the types that
+# callers pass. Imported for `help` and signatures only.
 class Settings(TypedDict, total=False):
     """
     The settings of `OdpHandler`, `OdpProcessor` and `OdpClient`, besides ``api_key``.
