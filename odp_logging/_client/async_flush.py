@@ -95,6 +95,7 @@ class _Waiter:
 
 def is_in_event_loop() -> bool:
     """Whether an event loop of asyncio or trio is running in this thread."""
+    # Not imported: a program that has not imported asyncio runs no loop of it.
     asyncio_events: Any = sys.modules.get("asyncio.events")
     running = getattr(asyncio_events, "_get_running_loop", None)
     if running is not None and running() is not None:

@@ -108,6 +108,7 @@ class LazyBuilder:
 
     def _get_builder(self) -> Builder:
         if self._builder is None:
+            # Only now: `ModuleLoader` imports it where no fork can come in between.
             self._builder = load_sending_modules().Builder(**self._settings)
         return self._builder
 

@@ -304,6 +304,8 @@ class OdpClient:
         found = load(changed, warn=self._diagnostics.warn, ask_environment=False)
         self._destinations.configure(found, self._router.refresh_interceptors)
 
+    # This and the next method are for `odp_logging.optimizely`, which learns the key
+    # late.
     def _keep_until_configured(self, warning: str) -> None:
         """
         Keep later events in the buffer until `configure` sets a destination.
@@ -389,5 +391,7 @@ def get_or_create_client(
     return client
 
 
+# A function, because pickle passes positional arguments only, and settings are
+# keywords.
 def _rebuild_client(kind: type[OdpClient], settings: dict[str, Any]) -> OdpClient:
     return kind(**settings)

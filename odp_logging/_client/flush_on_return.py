@@ -33,6 +33,7 @@ class FlushOnReturn:
         self._client = client
 
     def __call__(self, function: Callable[P, R], /) -> Callable[P, R]:
+        # Written above them: what they wrap is the function.
         if isinstance(function, (classmethod, staticmethod)):
             return type(function)(self(function.__func__))
         _check_function(function)

@@ -67,6 +67,7 @@ def flush_flushers(flushers: list[Flusher], timeout: float) -> bool:
         return all(flusher.is_empty() for flusher in flushers)
     deadline = monotonic() + clamp_timeout(timeout)
     for flusher in flushers:
+        # All are asked before the first wait, so that they send side by side.
         if not flusher.is_in_current_thread():
             flusher.request_flush()
     # A list, not a generator: each flusher gets its share of the time, even if an

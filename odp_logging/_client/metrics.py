@@ -15,6 +15,7 @@ from .stats import Snapshot
 
 STATES = ("idle", "sending", "retrying", "misconfigured", "unconfigured", "disabled")
 
+# Listed here, because a metric needs all of its parts before the first loss.
 DROP_REASONS = (
     "overflow",
     "too_large",

@@ -40,6 +40,7 @@ class Outboxes:
 
     def build(self, logged: Any, reports: Reports) -> OdpEvent | Invalid | None:
         """Return the event of *logged*, or why there is none; None if left out."""
+        # By the reports: another destination has others, to which its warnings go.
         known = self._builder
         if known is None or known[0] is not reports:
             known = reports, build_reporting_builder(self._config, reports)

@@ -41,6 +41,8 @@ class ProcessTotals:
     def register_flusher(self, flusher: Flusher) -> None:
         """Include *flusher* in the totals from now on."""
         number = next(self._numbers)
+        # Not weakref.finalize: its callback no longer has the flusher, whose counts it
+        # needs.
         flusher.on_finalized = partial(self._record_gone, number)
         self._living[number] = weakref.ref(flusher)
         if len(self._gone) > _MERGE_AFTER:
