@@ -109,6 +109,7 @@ class AsyncOutbox(BaseOutbox):
             if rows:
                 await self._write(rows)
         except BaseException as error:
+            # Without the traceback, whose frames hold the events.
             if self._settle_after_error(error, rows):
                 raise error.with_traceback(None) from None
 
@@ -230,6 +231,8 @@ class SqlalchemyAsyncOutbox(AsyncOutbox):
         else:
             connection = target
             if not connection.in_transaction():
+                # SQLAlchemy begins one for its own statements only, and this is the
+                # driver's.
                 connection.begin()
         write_rows(self, connection, rows)
 

@@ -15,6 +15,7 @@ from .connections import ADVICE, find_source
 from .sync import SyncOutbox
 
 
+# Lower case, because it is used like a function, as `contextlib.suppress` is.
 class outbox:
     """
     Write the events of a ``with`` block in a transaction of the application.
@@ -99,6 +100,8 @@ class outbox:
         opened = self._outbox
         assert isinstance(opened, AsyncOutbox)
         opened.close()
+        # Closed before: an event that is logged meanwhile would come after the last
+        # write.
         await opened.finish(is_raising=kind is not None)
         if kind is None:
             opened.raise_failure()

@@ -27,10 +27,12 @@ class State(IntEnum):
     CLOSED = 4
 
 
+# One name for all: PostgreSQL uses the newest savepoint of a name.
 SAVEPOINT = "odp_logging_outbox"
 
 _UNDO = f"ROLLBACK TO SAVEPOINT {SAVEPOINT}; RELEASE SAVEPOINT {SAVEPOINT}"
 
+# There is no command for it. The alias explains the error in the server's log.
 _ABORT = "SELECT 1/0 AS odp_logging_aborts_this_transaction"
 
 

@@ -26,6 +26,7 @@ def describe_database_error(
     Args:
         is_closed: Whether the connection is closed after the error.
     """
+    # `sqlstate` in psycopg and asyncpg, `pgcode` in psycopg2.
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     if state in _CAUSES:
         return _CAUSES[str(state)]

@@ -201,6 +201,7 @@ def follow_sessions(
 
     event.listen(target, "after_transaction_create", begin)
     event.listen(target, "before_commit", commit)
+    # Ahead of the application's listeners: what those log is outside the transaction.
     event.listen(target, "after_commit", end_commit, insert=True)
     event.listen(target, "after_soft_rollback", roll_back)
     event.listen(target, "after_transaction_end", end)

@@ -59,6 +59,7 @@ class SyncOutbox(BaseOutbox):
         if self._is_writing:  # this interrupted the loop below, which goes on
             return
         try:
+            # Inside `try`: a signal handler may raise right after it.
             self._is_writing = True
             while self._waiting:
                 if not self._write_oldest(is_last_chance=is_last_chance):
