@@ -55,6 +55,7 @@ def print_script(parser: argparse.ArgumentParser, shell: str) -> None:
         if kind is not None:
             # shtab reads this attribute. Other values are not completed.
             setattr(action, "complete", getattr(shtab, kind))  # noqa: B010
+    # Line by line, since `print_line` replaces line breaks.
     for line in shtab.complete(parser, shell=shell).splitlines():
         print_line(line)
 

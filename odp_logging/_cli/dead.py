@@ -82,6 +82,7 @@ def run_list(options: argparse.Namespace) -> int:
     return 0
 
 
+# `buried` is a key of the public --json, and `dead_since` the same value in code.
 _COLUMNS = ("id", "rejected at", "event", "identifiers", "reason")
 
 

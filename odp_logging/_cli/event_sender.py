@@ -65,6 +65,7 @@ class EventSender:
         Args:
             identifier_advice: What to do about an event without identifiers.
         """
+        # Read by the callback below, whenever a build warns.
         index = 0
 
         def record_warning(kind: str, text: str, *, place: str = "") -> None:

@@ -87,6 +87,7 @@ def _load_url(given: str | None) -> QueueUrl:
         CommandError: There is none, or it cannot be used.
     """
     if given and given.isalnum():  # the kind alone
+        # Any host does: SQL is built without a connection.
         given = f"{given}://localhost"
     try:
         return load_queue_config(given)[0]

@@ -64,6 +64,7 @@ def _add_worker_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--grace",
         type=parse_with(parse_seconds),
+        # Kubernetes kills 30 s after SIGTERM, by default.
         default=25.0,
         metavar="SECONDS",
         help="How long a shutdown may take (default: %(default)s).",
@@ -242,6 +243,7 @@ def run_status(options: argparse.Namespace) -> int:
 
 
 def _format_pause(seconds: float, longest: float) -> str:
+    # Clocks and the way of the answer make a second.
     if seconds <= longest + 1:
         return f" for {seconds:.1f} s at ODP's request"
     length = "without an end" if math.isinf(seconds) else f"for {seconds:,.0f} s"

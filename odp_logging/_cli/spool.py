@@ -67,6 +67,7 @@ _COLUMNS = ("file", "events", "dead", "bytes", "state", "oldest event")
 
 def _build_row(state: dict[str, Any]) -> list[Part]:
     """Return the row of a file in a terminal's table."""
+    # The texts of --json: scripts compare them.
     is_readable = state["state"] in ("in use", "waiting")
     return [
         (state["file"], ""),

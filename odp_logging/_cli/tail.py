@@ -248,6 +248,7 @@ class Follower:
                 yield _build_change("rejected", event, reason=self._mask(*letter))
         for number in sorted(file.events.keys() - numbers):
             yield _build_change("delivered", file.events.pop(number))
+        # Forget what `dead retry` and `dead drop` have removed.
         file.dead &= dead
         if last_highest is not None:
             new = set(range(last_highest + 1, file.highest + 1))

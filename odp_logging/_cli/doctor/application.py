@@ -174,6 +174,8 @@ def _explain_missing_module(name: str, error: BaseException) -> Finding | None:
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     missing = error.name
+    # With the dot: `shop` is a package around `shop.settings`, and not around
+    # `shopping`.
     if not f"{name}.".startswith(f"{missing}."):
         return Finding(
             "problem",
