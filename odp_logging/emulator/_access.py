@@ -88,6 +88,7 @@ class Access:
 
 def _is_own_origin(headers: Message) -> bool:
     origin = headers.get("Origin")
+    # Only browsers send an Origin; curl and libraries do not.
     return origin is None or origin.lower() == f"http://{headers['Host']}"
 
 

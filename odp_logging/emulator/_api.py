@@ -205,6 +205,7 @@ def add_warnings(entry: dict[str, Any]) -> dict[str, Any]:
 def build_problem(status: int, message: str = "", **detail: Any) -> Answer:
     """Return an answer in the form of ODP's error answers."""
     if status == 403 and not message:
+        # ODP's gateway answers so, without the fields of its other errors.
         return Answer(403, b'{"message":"Forbidden"}')
     if message:
         detail["message"] = message
@@ -259,6 +260,7 @@ def _apply_fault(strike: Strike, verdict: _Verdict) -> _Verdict:
     fault = strike.fault
     if fault.drop is not None:
         dropped = replace(verdict, answer=Answer(0, latency=fault.latency), rejected=[])
+        # "after": the events are stored, and only the answer is lost.
         return dropped if fault.drop == "after" else replace(dropped, kept=[])
     if strike.indexes:
         return _apply_headers(_apply_selection(strike, verdict), fault)
@@ -272,6 +274,7 @@ def _apply_selection(strike: Strike, verdict: _Verdict) -> _Verdict:
     status = fault.answer or 400
     invalids = dict.fromkeys(strike.indexes, REFUSED_BY_FAULT)
     others = [e for i, e in enumerate(events) if i not in invalids]
+    # Only an answer that is about the events names some of them.
     if fault.opaque or status not in (400, 422):
         named = _Verdict(build_problem(status), events)
     else:
@@ -303,6 +306,7 @@ def _apply_headers(verdict: _Verdict, fault: Fault) -> _Verdict:
 
 
 def _build_answer(status: int, detail: Mapping[str, Any]) -> Answer:
+    # As in ODP's answers: milliseconds and Z.
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     content: dict[str, Any] = {
         "title": _get_phrase(status),

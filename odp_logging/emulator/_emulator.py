@@ -165,6 +165,7 @@ class Emulator:
 
 
 def _check_address(host: str, *, allow_remote: bool) -> str:
+    # The name may lead to ::1, where a client of 127.0.0.1 finds nothing.
     if host == "localhost":
         return "127.0.0.1"
     try:

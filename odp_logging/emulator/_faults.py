@@ -179,6 +179,8 @@ class Faults:
         indexes = fault.select(events) if fault.selects else ()
         if fault.selects and not indexes:
             return None
+        # Drawn last, for requests that it would hit: so a seed gives the same ones
+        # again.
         if fault.rate < 1 and self._random.random() >= fault.rate:
             return None
         return Strike(fault, indexes)
@@ -229,6 +231,7 @@ def _list_fields(fault: Fault) -> dict[str, Any]:
 def _check_field(name: Any, value: Any) -> Any:
     if name not in _FIELDS:
         near = difflib.get_close_matches(str(name), _FIELDS, n=1) or ["status"]
+        # Its name in `EmulatedOdp.failing` before.
         near = ["count"] if name == "times" else near
         raise FaultError(f"unknown fault field {name!r:.80}: did you mean {near[0]!r}?")
     check, good = _FIELDS[name]
@@ -292,4 +295,5 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seconds": (lambda v: _is_number(v, _DAY_SECONDS), "seconds, such as 2"),
 }
 
+# Fields that select have an effect, too: without a status they answer 400 or 413.
 _EFFECTS = frozenset(_FIELDS) - {"rate", "count", "keep", "opaque", "seconds"}

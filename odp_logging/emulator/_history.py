@@ -48,6 +48,7 @@ class EntryHistory:
         self._entries[self.last] = (entry, event)
         self._bytes += len(event)
         while len(self._entries) > self._max_entries or (
+            # The newest one stays, however large: a test waits for it.
             self._bytes > self._max_bytes and len(self._entries) > 1
         ):
             self._bytes -= len(self._entries.pop(self._first)[1])

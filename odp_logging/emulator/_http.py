@@ -136,6 +136,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         text = f"{reason}\n".encode()
         answer = Answer(status, text, "text/plain; charset=utf-8")
+        # Not for 403: a page of another site must not fill the ledger.
         if self.url_path == EVENTS_PATH and status != 403:
             answer = self.server.odp.refuse_unread(
                 self.lower_headers(), status, reason, connection=self.serial
@@ -161,6 +162,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, answer: Answer, headers: Mapping[str, str] | None = None) -> None:
         """Send *answer*, with more *headers*."""
+        # Answers of the API are to look like ODP's.
         security = {} if self.url_path == EVENTS_PATH else _SECURITY_HEADERS
         has_body = answer.status not in (204, 304)
         fields = {**security, **answer.headers, **(headers or {})}
@@ -201,6 +203,7 @@ class Handler(BaseHTTPRequestHandler):
     def begin_stream(self) -> None:
         """Send the head of a stream of server-sent events."""
         self.close_connection = True
+        # The end of the connection ends it, because it has no length.
         self._send_head(200, {"Content-Type": "text/event-stream", **_SECURITY_HEADERS})
         self.wfile.flush()
 

@@ -299,5 +299,7 @@ def _hash_id(text: str | None) -> bytes | None:
     if text is None:
         return None
     return hashlib.blake2b(
-        text.encode("utf-8", "surrogatepass"), digest_size=16
+        # Escapes in JSON may stand for lone surrogates.
+        text.encode("utf-8", "surrogatepass"),
+        digest_size=16,
     ).digest()

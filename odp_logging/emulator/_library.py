@@ -54,6 +54,7 @@ class LibraryLog:
             for line in described:
                 self._last += 1
                 self._lines.append({"n": self._last, "process": process, **line})
+            # Removed first, so that the dict is in the order of the last reports.
             self._processes.pop(process, None)
             self._processes[process] = {"time": time.time(), "counts": counts}
             while len(self._processes) > KEPT_PROCESSES:

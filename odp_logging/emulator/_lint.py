@@ -242,6 +242,7 @@ def _parse_time(value: Any) -> float | None:
     if _NUMBER.fullmatch(value):
         return _to_float(value)
     try:
+        # CPython 3.10 does not read Z.
         moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", value))
         # ODP reads a date without a zone as midnight in UTC.
         if moment.tzinfo is None:
@@ -271,6 +272,7 @@ def _shorten(name: str) -> str:
 
 _YEAR_SECONDS = 365.25 * 86_400
 _TOLERANCE_SECONDS = 60.0
+# In epoch seconds, the year 5138.
 _MIN_MILLISECONDS = 1e11
 
 _IDENTIFIERS = frozenset(
@@ -282,6 +284,8 @@ _IDENTIFIER_NAME = re.compile(
 _FIELD_NAME = re.compile("[a-z][a-z0-9_]*")
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{0,20})?")
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
+# More than the library leaves out, and by the emulator's own rules: it only warns, and
+# some of these may be meant.
 _PLACEHOLDERS = frozenset(
     ("", "-", "unknown", "anonymous", "null", "none", "nil", "undefined", "nan", "n/a")
 )
@@ -305,6 +309,7 @@ _ORDER_FIELDS = frozenset(
     )
 )
 
+# The standard types and their actions, from ODP's developer docs.
 _EVENTS = {
     "product": ("detail", "add_to_cart", "remove_from_cart"),
     "order": ("purchase", "cancel", "return", "refund"),

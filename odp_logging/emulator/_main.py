@@ -83,6 +83,7 @@ def run(
         try:
             emulator = Emulator(port, key, host, token=token, allow_remote=allow_remote)
         except ValueError as error:
+            # The message is for Python code; here the user gives an option.
             print(f"{error}".replace("allow_remote=True", _OPTION), file=sys.stderr)
             return 2
         try:

@@ -12,11 +12,13 @@ from io import BufferedIOBase
 
 from ._ledger import EVENTS_PATH
 
+# ODP documents none. Its 403 has the form of AWS's API Gateway, which allows 10 MB.
 MAX_EVENTS_BODY = 10 * 2**20
 MAX_OTHER_BODY = 2**20
 MAX_HEAD = 65_536
 MAX_HEADERS = 99
 
+# The characters of a header's name are those of RFC 9110, section 5.6.2.
 _HEADER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00\r\n]*\r?\n")
 _SINGLE_HEADERS = (
     "authorization",
@@ -79,6 +81,7 @@ def parse_size(path: str, headers: Message) -> int:
     """
     length = headers.get("Content-Length", "0").strip()
     limit = MAX_EVENTS_BODY if path == EVENTS_PATH else MAX_OTHER_BODY
+    # A chunked body has no size that could be checked before it is read.
     if "Transfer-Encoding" in headers:
         raise RequestError(411, "give a Content-Length")
     if not re.fullmatch("[0-9]{1,18}", length):

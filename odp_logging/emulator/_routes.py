@@ -19,6 +19,7 @@ from ._page import build_page
 from ._sse import Stream
 from ._validation import parse_json
 
+# The Feature Experimentation SDKs fetch segments from the same host.
 SEGMENTS_PATH = "/v3/graphql"
 
 _MAX_METHOD_CHARACTERS = 20
@@ -173,6 +174,7 @@ def _receive_report(handler: Handler) -> None:
 
 
 def _is_json(handler: Handler) -> bool:
+    # A form on a page of another site cannot send this type without a preflight (CORS).
     content_type = handler.headers.get("Content-Type", "")
     return content_type.partition(";")[0].strip().lower() == "application/json"
 

@@ -35,6 +35,7 @@ _BUSY = (
     b"Content-Length: 0\r\n\r\n"
 )
 
+# SO_LINGER with 0 seconds: closing sends RST, and no FIN (socket(7)).
 _RESET = struct.pack("ii", 1, 0)
 
 # Interval at which serve_forever checks its shutdown flag.
@@ -76,6 +77,7 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    # Python's default is 5: of more clients at once, some would wait for seconds.
     request_queue_size = 128
 
     def __init__(
@@ -130,6 +132,7 @@ class Server(ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
         self._thread.join(timeout)
+        # First no further requests; then no answers either.
         for how in (socket.SHUT_RD, socket.SHUT_RDWR):
             self._shut_connections(how)
             self._join_connections(timeout / 2)
