@@ -136,6 +136,7 @@ class EmulatedOdp:
 
     def wait_for(self, count: int, timeout: float = _TIMEOUT) -> bool:
         """Flush; return whether *count* events arrive within *timeout* seconds."""
+        # Only wakes the flushers: the wait is for the emulator.
         flush(0)
         return self.emulator.wait_for(count, timeout)
 
@@ -262,6 +263,7 @@ class _Redirection(NetworkBlock):
             self._client = OdpClient(
                 self._odp.api_key,
                 api_host=self._odp.url,
+                # Whatever ODP_ENABLED says for the clients of the application.
                 enabled=True,
                 handle_sigterm=False,
             )

@@ -124,6 +124,7 @@ class Events(list[OdpEvent]):
         found.rejected = self.rejected
         return found
 
+    # `__tracebackhide__`, here and above: pytest shows the line of the test instead.
     def _assert_count(self, expectation: Expectation, count: int) -> Events:
         __tracebackhide__ = True
         found = self._select(expectation)

@@ -24,6 +24,7 @@ _MAX_EVENTS_SHOWN = 12
 _MAX_LINE_LENGTH = 100
 _MAX_CELL_LENGTH = 40
 _ABSENT = object()
+# The event of the expected action is probably the one that was meant.
 _TEXT_WEIGHTS = {"action": 4.0, "type": 3.0}
 _DEFAULT_WEIGHT = 2.0
 _PREFIXES = ("data__", "identifiers__")
@@ -123,10 +124,12 @@ def _score(part: Part) -> float:
         return weight * part.is_equal
     from difflib import SequenceMatcher  # imported for failures only
 
+    # Half at most: a similar text must not count as much as an equal one.
     return weight * SequenceMatcher(None, part.actual, str(part.expected)).ratio() / 2
 
 
 def _canonicalize_name(name: str) -> str:
+    # Any value that is not left out.
     return next(iter(canonicalize_identifiers({name: "-"})), name)
 
 

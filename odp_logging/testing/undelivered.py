@@ -30,6 +30,7 @@ class UndeliveredEvents:
             for flusher in _list_flushers()
             for loss in _describe_losses(flusher, self._before.get(flusher, Counts()))
         ]
+        # Each line once: several clients of a test fail for the same reason.
         return "; ".join(dict.fromkeys(losses))
 
     def drop(self, reason: str, *, include_known: bool = False) -> None:
