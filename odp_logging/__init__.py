@@ -132,4 +132,5 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+# The rule for libraries in Python's logging HOWTO: no line on stderr by default.
 _logging.getLogger("odp_logging").addHandler(_logging.NullHandler())

@@ -45,6 +45,7 @@ class IdentifierMiddleware:
         send: Callable[..., Any],
     ) -> None:
         """Answer one request."""
+        # The scope "lifespan" belongs to no user.
         if scope["type"] not in ("http", "websocket"):
             return await self._app(scope, receive, send)
         with Scope(scope).enter():

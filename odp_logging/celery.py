@@ -37,6 +37,7 @@ def connect() -> None:
         (signals.task_prerun, _enter_scope),
         (signals.task_postrun, _leave_scope),
     ):
+        # The uid: a second call connects nothing.
         signal.connect(receiver, weak=False, dispatch_uid=_UID)
 
 
@@ -58,6 +59,7 @@ def _enter_scope(task_id: str, task: Any, **_: Any) -> None:
     if task.request.is_eager:  # it runs within its caller's context
         return
     entered = Scope().enter()
+    # Not a with statement: the end of the task is another signal.
     entered.__enter__()
     _entered[task_id] = entered
     identifiers = _read_header(task.request)

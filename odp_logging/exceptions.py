@@ -15,6 +15,7 @@ class OdpLoggingError(Exception):
     """Base class of all errors that this library raises."""
 
 
+# A ValueError too, so that code which knows only the built-in errors can catch it.
 class ConfigurationError(OdpLoggingError, ValueError):
     """A setting has an invalid value; the message names a valid one."""
 

@@ -195,6 +195,7 @@ class OdpBridge:
             return  # the application has set odp_disabled=True
         self._is_attached = True
         self._watch_datafile(optimizely_client)
+        # On the object: the SDK calls no hook before it validates and drops.
         optimizely_client.send_odp_event = self.send_odp_event
         if decisions:
             optimizely_client.notification_center.add_notification_listener(

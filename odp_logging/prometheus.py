@@ -29,6 +29,7 @@ try:
     )
     from prometheus_client.registry import Collector
 except ImportError as error:
+    # Another missing module is a fault of the installation, and has its own message.
     if error.name is None or error.name.partition(".")[0] != "prometheus_client":
         raise
     raise ImportError(
@@ -86,6 +87,7 @@ class OdpCollector(Collector):
         has_client, has_label = self._observed.are_named, bool(metric.label)
         labels = ["client"] * has_client + [metric.label] * has_label
         kind = CounterMetricFamily if metric.kind == "count" else GaugeMetricFamily
+        # As Prometheus' guide names points in time: *_timestamp_seconds.
         moment = "_timestamp" if metric.kind == "moment" else ""
         name = f"odp_logging_{metric.name}{moment}{_SUFFIXES.get(metric.unit, '')}"
         family = kind(name, metric.text, labels=labels)

@@ -70,6 +70,7 @@ def init_app(app: Any, identify: Callable[[Any], Mapping[str, Any] | None]) -> N
             functions. Returns a dict of identifiers or None. `flask.session` and
             Flask-Login's ``current_user`` can be used in it.
     """
+    # For the scope alone: Flask's request does not exist yet.
     app.wsgi_app = IdentifierMiddleware(app.wsgi_app, lambda environ: None)
 
     def bind_user() -> None:
