@@ -100,11 +100,11 @@ class Builder:
             event = self._build(logged, event_id, adjustments)
         if adjustments.messages and self._report is not None:
             origin = format_origin(logged)
-            where = f"{origin}: " if origin else ""
+            prefix = f"{origin}: " if origin else ""
             for kind, text in adjustments.messages.items():
                 self._report(
                     f"adjusted:{kind}",
-                    f"{where}{_format_message(kind, text)}",
+                    f"{prefix}{_format_message(kind, text)}",
                     place=origin,
                 )
         changed = self._run_before_send(event)
@@ -139,8 +139,8 @@ class Builder:
         for kind, text in find_problems(event, _time.time()):
             if kind not in self._reported_problems and self._report is not None:
                 self._reported_problems.add(kind)
-                where = f"{origin}: " if origin else ""
-                self._report(f"lint:{kind}", f"{where}{text}")
+                prefix = f"{origin}: " if origin else ""
+                self._report(f"lint:{kind}", f"{prefix}{text}")
 
     def _check_event(self, event: OdpEvent, adjustments: Adjustments) -> OdpEvent:
         """Return the application's *event* after the checks that `_build` makes."""
@@ -204,10 +204,10 @@ class Builder:
         for part in (identifiers, data):
             if isinstance(part, InvalidEventError):
                 raise part
-        seconds = read_time(stamp, adjustments, what="odp_timestamp")
+        seconds = read_time(stamp, adjustments, label="odp_timestamp")
         if seconds is None:
             # Fall back to the time of the log call.
-            seconds = read_time(time, adjustments, what="the record's time")
+            seconds = read_time(time, adjustments, label="the record's time")
         return make_event(
             action,
             identifiers,

@@ -123,11 +123,11 @@ class BoundValues(ContextDecorator):
         origin = getattr(self, "_origin", None)  # __init__ may have failed
         if origin is None or is_finalizing():
             return
-        what = "identifiers" if self._index == _IDENTIFIERS else "data"
+        kind = "identifiers" if self._index == _IDENTIFIERS else "data"
         _diagnostics.warn(
-            f"unused:{what}",
-            f"{format_place(origin)}: bound_{what}() was called without `with`; it"
-            f" binds nothing. Write `with bound_{what}(...):`, or call bind_{what}()",
+            f"unused:{kind}",
+            f"{format_place(origin)}: bound_{kind}() was called without `with`; it"
+            f" binds nothing. Write `with bound_{kind}(...):`, or call bind_{kind}()",
         )
 
 

@@ -213,15 +213,15 @@ def _is_near(given: str, word: str) -> bool:
 def count_edits(given: str, word: str) -> int:
     """Return how many letters must be added, removed, replaced or swapped."""
     # Damerau-Levenshtein distance in its restricted form (optimal string alignment).
-    above: list[int] = []
+    previous: list[int] = []
     row = list(range(len(word) + 1))
     for index, letter in enumerate(given, 1):
-        older, above, row = above, row, [index]
+        older, previous, row = previous, row, [index]
         for column, other in enumerate(word, 1):
             edits = min(
-                above[column] + 1,
+                previous[column] + 1,
                 row[column - 1] + 1,
-                above[column - 1] + (letter != other),
+                previous[column - 1] + (letter != other),
             )
             is_swap = (
                 index > 1

@@ -67,8 +67,8 @@ class NetworkBlock:
         """Record a blocked event; its client counts it as rejected."""
         if not isinstance(captured, tuple):  # an Invalid is never sent
             kind = f"{captured.type}/{captured.action}"[:_MAX_KIND_CHARACTERS]
-            where = f", logged at {origin}" if origin else ""
-            self._record(f"{kind}{where}")
+            location = f", logged at {origin}" if origin else ""
+            self._record(f"{kind}{location}")
         return False
 
     def defer(self, host: str) -> str:

@@ -155,8 +155,8 @@ def _bind_checked(identify: Identify, found: Any) -> None:
 def _report_failure(identify: Identify, error: BaseException) -> None:
     """Report that *identify* raised *error*: class and line, but not its text."""
     position = find_position(error)
-    where = f" at {position}" if position else ""
-    _warn(identify, f"it raised {type(error).__name__}{where}")
+    location = f" at {position}" if position else ""
+    _warn(identify, f"it raised {type(error).__name__}{location}")
 
 
 def _warn(identify: Identify, cause: str) -> None:

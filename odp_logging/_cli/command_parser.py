@@ -98,10 +98,10 @@ class CommandParser(argparse.ArgumentParser):
         choices = action.choices
         if choices is None or value in choices:
             return
-        near = suggest([str(value)], choices)
+        question = suggest([str(value)], choices)
         if choices is self._get_commands():
-            self.error(f"there is no command {value!r}{near}")
-        self.error(f"{value!r} is none of {', '.join(map(str, choices))}{near}")
+            self.error(f"there is no command {value!r}{question}")
+        self.error(f"{value!r} is none of {', '.join(map(str, choices))}{question}")
 
     def _get_commands(self) -> dict[str, Any]:
         """Return the parsers of the subcommands, by their names."""
@@ -118,8 +118,10 @@ def suggest(words: Iterable[str], known: Iterable[str]) -> str:
     import difflib
 
     choices = list(known)
-    near = [difflib.get_close_matches(word, choices, 1, _SIMILARITY) for word in words]
-    found = list(dict.fromkeys(name for names in near for name in names))
+    matches = [
+        difflib.get_close_matches(word, choices, 1, _SIMILARITY) for word in words
+    ]
+    found = list(dict.fromkeys(name for names in matches for name in names))
     return f"; did you mean {', '.join(found)}?" if found else ""
 
 

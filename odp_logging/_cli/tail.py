@@ -156,10 +156,10 @@ _STYLES = {"delivered": GOOD, "rejected": BAD, "left": WARNING}
 
 def _build_parts(change: Change) -> list[Part]:
     """Return *change* as a human-readable line."""
-    what = change["what"]
+    kind = change["what"]
     time_ = (f"{change['at'][11:19]}  ", QUIET)
-    parts = [time_, (f"{what:<9}  ", _STYLES.get(what, ""))]
-    if what == "unseen":
+    parts = [time_, (f"{kind:<9}  ", _STYLES.get(kind, ""))]
+    if kind == "unseen":
         events = format_count(change["count"], "event")
         return [*parts, (f"{events} came and went in between", "")]
     event = change["event"] or {"type": "?", "action": "?", "identifiers": {}}

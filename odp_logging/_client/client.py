@@ -347,8 +347,8 @@ class OdpClient:
         if not hasattr(self, "_destinations"):
             return "<OdpClient>"
         destination = self._destinations.current
-        where = destination.display_url if destination else "no destination"
-        return f"<OdpClient {where} {self._destinations.read_state()}>"
+        target = destination.display_url if destination else "no destination"
+        return f"<OdpClient {target} {self._destinations.read_state()}>"
 
     def __copy__(self) -> OdpClient:
         # A copy of settings that contain a client shares it, because it has a thread.

@@ -318,9 +318,9 @@ class Router:
         self, reason: str, message: str, origin: tuple[str, int] | None
     ) -> bool:
         """Report a rejected log call; return False if the rate limit left it out."""
-        where = format_place(origin)
-        text = f"{where}: {message}" if where else message
-        is_written = self._diagnostics.warn(f"refused:{reason}", text, place=where)
+        place = format_place(origin)
+        text = f"{place}: {message}" if place else message
+        is_written = self._diagnostics.warn(f"refused:{reason}", text, place=place)
         # An on_drop that logs an event would be called for that one, without an end.
         if reason != "in_callback":
             self._note_rejection(f"invalid: {text}")
@@ -339,8 +339,8 @@ class Router:
         interceptors = self._interceptors
         if not interceptors:
             return False
-        where = format_place(origin)
-        return _offer_to_tests(Invalid(reason, message, where), where, interceptors)
+        place = format_place(origin)
+        return _offer_to_tests(Invalid(reason, message, place), place, interceptors)
 
     def _intercept(
         self, logged: Any, interceptors: tuple[interception.Interceptor, ...]

@@ -148,9 +148,11 @@ def find_misspelt_variables(environ: Mapping[str, str] = os.environ) -> dict[str
     found = {}
     for variable in unknown:
         name = variable[len(_PREFIX) :].upper()
-        near = difflib.get_close_matches(name, known, n=1, cutoff=_SIMILARITY)
-        if near:
-            meant = near[0] if near[0] in _KEY_VARIABLES else f"{_PREFIX}{near[0]}"
+        matches = difflib.get_close_matches(name, known, n=1, cutoff=_SIMILARITY)
+        if matches:
+            meant = (
+                matches[0] if matches[0] in _KEY_VARIABLES else f"{_PREFIX}{matches[0]}"
+            )
             found[variable] = f"{variable} is no setting; did you mean {meant}?"
     return found
 

@@ -60,8 +60,8 @@ def load(
         _add_environment(found, environ)
     values, sources = found.values, found.sources
     if values.get("api_host") is not None:
-        where = "ODP_API_HOST" if sources["api_host"] == "ODP_API_HOST" else "api_host"
-        _check_http(where, values["api_host"], values)
+        name = "ODP_API_HOST" if sources["api_host"] == "ODP_API_HOST" else "api_host"
+        _check_http(name, values["api_host"], values)
     _add_datafile(found, in_keywords="datafile" in settings)
     _warn_of_http(values, warn)
     _warn_of_region(values, warn)
@@ -150,8 +150,10 @@ def _shorten(value: object) -> str:
 def _describe_unknown(name: object, known: list[str]) -> str:
     import difflib  # needed for this error only
 
-    near = difflib.get_close_matches(str(name), known, n=1)
-    hint = f'; did you mean "{near[0]}"?' if near else f"; known: {', '.join(known)}"
+    matches = difflib.get_close_matches(str(name), known, n=1)
+    hint = (
+        f'; did you mean "{matches[0]}"?' if matches else f"; known: {', '.join(known)}"
+    )
     return f'unknown setting "{name}"{hint}'
 
 
@@ -165,9 +167,9 @@ def _add_datafile(found: _Found, *, in_keywords: bool) -> None:
         integration = read_datafile(values["datafile"])
         if integration is None:
             return
-        where = "publicKey in the datafile"
-        key = strip_secret("api_key", where, integration.api_key, found.warn)
-        key = _parse(where, key, parsers.parse_key)
+        name = "publicKey in the datafile"
+        key = strip_secret("api_key", name, integration.api_key, found.warn)
+        key = _parse(name, key, parsers.parse_key)
         host = _parse("host in the datafile", integration.api_host, parsers.parse_host)
         _check_http("host in the datafile", host, values)
     except ConfigurationError as error:

@@ -84,15 +84,15 @@ def build_body(
         return body, _encode(body)
 
 
-def _read_name(value: Any, what: str, adjustments: Adjustments) -> str:
+def _read_name(value: Any, field: str, adjustments: Adjustments) -> str:
     """Return an action or type as text; "" if it is empty."""
     plain = freeze_text(value)
     if plain is None:
         return ""
     if type(plain) is Unsupported:
         raise InvalidEventError(
-            f"odp_{what} must be text, not {get_type_name(value)}",
-            reason=f"bad_{what}",
+            f"odp_{field} must be text, not {get_type_name(value)}",
+            reason=f"bad_{field}",
         )
     return _truncate(plain, adjustments) if plain.strip() else ""
 

@@ -96,16 +96,16 @@ def is_alias(key: str) -> bool:
     return key != "fs_user_id" and key.lower().replace("-", "_") == "fs_user_id"
 
 
-def _read_items(mapping: Any, what: str) -> list[tuple[str, Any]]:
+def _read_items(mapping: Any, field: str) -> list[tuple[str, Any]]:
     if mapping is None:
         return []
     try:
         pairs = freeze_mapping(mapping, shallow=True)
     except TypeError:
         raise InvalidEventError(
-            f"odp_{what} must be a dict, not {get_type_name(mapping)};"
-            f' pass odp_{what}={{"name": value}}',
-            reason=f"bad_{what}",
+            f"odp_{field} must be a dict, not {get_type_name(mapping)};"
+            f' pass odp_{field}={{"name": value}}',
+            reason=f"bad_{field}",
         ) from None
     return list(pairs.items())
 
@@ -150,9 +150,9 @@ def _check_text(text: str) -> tuple[str, str]:
     return text, ""
 
 
-def _record_left_out(adjustments: Adjustments, what: str) -> None:
+def _record_left_out(adjustments: Adjustments, description: str) -> None:
     record_adjustment(adjustments, "identifier")
-    adjustments.messages.setdefault("identifier", what)
+    adjustments.messages.setdefault("identifier", description)
 
 
 def is_placeholder(text: str) -> bool:

@@ -20,7 +20,7 @@ _MAX_SECONDS = 1e11
 
 
 def read_time(
-    timestamp: Any, adjustments: Adjustments, *, what: str = "timestamp"
+    timestamp: Any, adjustments: Adjustments, *, label: str = "timestamp"
 ) -> int | str | None:
     """
     Return *timestamp* for ``data.ts``: whole epoch seconds, or ISO-8601 text.
@@ -29,7 +29,7 @@ def read_time(
     Fractions of a second are left out: ODP does not document whether it stores them.
 
     Args:
-        what: The name of the value in a message.
+        label: The name of the value in a message.
     """
     if timestamp is None:
         return None
@@ -39,8 +39,8 @@ def read_time(
         record_adjustment(adjustments, "timestamp")
         adjustments.messages.setdefault(
             "timestamp",
-            f"{what} cannot be read ({get_type_name(timestamp)}). Pass epoch seconds, a"
-            " datetime or ISO-8601 text",
+            f"{label} cannot be read ({get_type_name(timestamp)}). Pass epoch seconds,"
+            " a datetime or ISO-8601 text",
         )
         return None
 

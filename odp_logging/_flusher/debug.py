@@ -40,8 +40,8 @@ class DebugReports(Reports):
 
     def report_captured(self, logged: Any, origin: tuple[str, int] | None) -> None:
         """Report an event that a log call made."""
-        where = _format_prefix(origin or getattr(logged, "origin", None))
-        self._write(f"{where}captured {_describe(logged)}")
+        prefix = _format_prefix(origin or getattr(logged, "origin", None))
+        self._write(f"{prefix}captured {_describe(logged)}")
 
     def report_rejected(self, message: str, origin: tuple[str, int] | None) -> None:
         """Report a log call from which no event was made."""

@@ -110,9 +110,9 @@ class Reports:
     def report_batch(self, batch: Batch, delivery: Delivery, store: BaseStore) -> None:
         """Report the outcome of *batch* and the events that *store* dropped."""
         for invalid in batch.invalid:
-            where = f"{invalid.origin}: " if invalid.origin else ""
-            self._warn_invalid(invalid, f"{where}event rejected: {invalid.message}")
-            self.note_rejection(f"invalid: {where}{invalid.message}")
+            prefix = f"{invalid.origin}: " if invalid.origin else ""
+            self._warn_invalid(invalid, f"{prefix}event rejected: {invalid.message}")
+            self.note_rejection(f"invalid: {prefix}{invalid.message}")
         if delivery.rejected:
             self._report_rejected(batch, delivery)
         if delivery.pending:
@@ -191,15 +191,15 @@ class Reports:
     def _warn_pending(self, delivery: Delivery, store: BaseStore) -> None:
         counts = store.counts()
         kept, origin = counts.waiting, ""
-        where = "in the spool" if counts.spooled else "in memory"
+        place = "in the spool" if counts.spooled else "in memory"
         if not kept:
             if not store.has_more():
                 return  # they were abandoned meanwhile, which has a line of its own
             kept, origin = len(delivery.pending), " of earlier processes"
-            where = "in the spool"
+            place = "in the spool"
         self._is_outage_reported = True
         verb = "is" if kept == 1 else "are"
-        events = f"{format_count(kept, 'event')}{origin} {verb} kept {where}"
+        events = f"{format_count(kept, 'event')}{origin} {verb} kept {place}"
         if delivery.is_misconfigured:
             self.diagnostics.warn(
                 "configuration",

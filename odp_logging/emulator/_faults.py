@@ -230,10 +230,12 @@ def _list_fields(fault: Fault) -> dict[str, Any]:
 
 def _check_field(name: Any, value: Any) -> Any:
     if name not in _FIELDS:
-        near = difflib.get_close_matches(str(name), _FIELDS, n=1) or ["status"]
+        matches = difflib.get_close_matches(str(name), _FIELDS, n=1) or ["status"]
         # Its name in `EmulatedOdp.failing` before.
-        near = ["count"] if name == "times" else near
-        raise FaultError(f"unknown fault field {name!r:.80}: did you mean {near[0]!r}?")
+        matches = ["count"] if name == "times" else matches
+        raise FaultError(
+            f"unknown fault field {name!r:.80}: did you mean {matches[0]!r}?"
+        )
     check, good = _FIELDS[name]
     if not check(value):
         raise FaultError(f"fault field {name!r} cannot be {value!r:.80}: give {good}")

@@ -167,11 +167,11 @@ def _describe_parse_error(body: bytes, error: ValueError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"it is not UTF-8 at byte {error.start + 1:,}"
     if isinstance(error, json.JSONDecodeError):
-        what = error.msg[:1].lower() + error.msg[1:].removesuffix(" starting at")
+        problem = error.msg[:1].lower() + error.msg[1:].removesuffix(" starting at")
         total = len(error.doc)
         if error.pos >= total:
-            return f"{what}, at the end of its {total:,} characters"
-        return f"{what}, at character {error.pos + 1:,} of {total:,}"
+            return f"{problem}, at the end of its {total:,} characters"
+        return f"{problem}, at character {error.pos + 1:,} of {total:,}"
     return str(error)
 
 

@@ -200,8 +200,8 @@ def _suggest(name: str, known: Iterable[str]) -> str:
     """Return a question with the one of *known* that is most similar to *name*."""
     # Compared without case: `logging` for LOGGING is a likely mistake.
     by_text = {candidate.casefold(): candidate for candidate in known}
-    near = difflib.get_close_matches(name.casefold(), by_text, n=1)
-    return f"; did you mean {by_text[near[0]]}?" if near else ""
+    matches = difflib.get_close_matches(name.casefold(), by_text, n=1)
+    return f"; did you mean {by_text[matches[0]]}?" if matches else ""
 
 
 def setup_django() -> Finding:

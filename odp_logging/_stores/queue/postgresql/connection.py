@@ -74,7 +74,7 @@ class Server:
         self._answer_seconds = answer_seconds
         self._connection: Any = None
         self._process = 0
-        self._began = self._ends_at = 0.0
+        self._started_at = self._ends_at = 0.0
         self._is_pooled = False
         self._is_listening = False
         self.losses = 0
@@ -194,17 +194,17 @@ class Server:
     # Time.
 
     def _set_limit(self, deadline: float | None) -> None:
-        self._began = self._clock()
+        self._started_at = self._clock()
         seconds = self._answer_seconds
         if deadline is not None:
-            seconds = max(_MIN_SECONDS, min(seconds, deadline - self._began))
-        self._ends_at = self._began + seconds
+            seconds = max(_MIN_SECONDS, min(seconds, deadline - self._started_at))
+        self._ends_at = self._started_at + seconds
 
     def _wait(self, ends_at: float, *, write: bool = False) -> None:
         """Wait until the socket can be read, or written; fail at *ends_at*."""
         left = ends_at - self._clock()
         if left <= 0 or not _poll(self._connection.socket, left, write=write):
-            raise _Failure(f"gave no answer within {ends_at - self._began:.3g} s")
+            raise _Failure(f"gave no answer within {ends_at - self._started_at:.3g} s")
 
     def _is_stale(self) -> bool:
         """Whether the server has ended the connection while it was not used."""

@@ -77,12 +77,12 @@ class Counter:
 
     def count(self) -> int:
         """Return the number of events; the last one if counting took long."""
-        began = self._clock()
-        if began >= self._due_at:
+        started_at = self._clock()
+        if started_at >= self._due_at:
             self._last = self._count()
-            took = self._clock() - began
-            if took > _SLOW_SECONDS:
-                self._due_at = began + took * _SHARE
+            elapsed = self._clock() - started_at
+            if elapsed > _SLOW_SECONDS:
+                self._due_at = started_at + elapsed * _SHARE
         return self._last
 
     def _count(self) -> int:

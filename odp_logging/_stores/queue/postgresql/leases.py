@@ -215,8 +215,8 @@ class Leases:
         )
 
     def _lease_now(self, limit: int, max_bytes: int) -> list[LeasedMessage]:
-        began = self._clock()
-        is_floor_due = began >= self._floor_due_at
+        started_at = self._clock()
+        is_floor_due = started_at >= self._floor_due_at
         if is_floor_due:
             self._floor = 0
         # Until the bodies are read: rows without a reader stay leased to this worker.
@@ -234,7 +234,9 @@ class Leases:
         if floor:
             self._floor = floor[0][0][0] if floor[0] else 0
             now = self._clock()
-            self._floor_due_at = now + max(_FLOOR_SECONDS, _FLOOR_SHARE * (now - began))
+            self._floor_due_at = now + max(
+                _FLOOR_SECONDS, _FLOOR_SHARE * (now - started_at)
+            )
         found = self._read_messages(dict(rows)) if rows else []
         self._is_in_doubt = False
         self._held.update(message.number for message in found)
