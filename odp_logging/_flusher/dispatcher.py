@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _FAST_BATCH_SECONDS = 1.0
 """If a batch takes less time, the next batch may use twice as many requests."""
 
+_SHORT_BATCH_SECONDS = 0.02
+"""If it takes less time than this, the next batch uses half as many. A server so near
+is not worth waiting for in parallel: the threads would only compete for the GIL."""
+
 _ADVICE = "check api_key and api_host"
 
 _PROGRESS_SECONDS = 2.0
@@ -101,13 +105,13 @@ class BatchWidth:
         self.progressing_until = now + _PROGRESS_SECONDS
 
     def record(self, delivery: Delivery, sent_at: float, now: float) -> None:
-        """Widen the next batch after a fast one, narrow it after a slow one."""
+        """Widen the next batch after a fast one, narrow it after any other one."""
         if delivery.pending:
             self.progressing_until = 0.0
             self.requests = 1
             return
         seconds = now - sent_at
-        is_fast = seconds < _FAST_BATCH_SECONDS
+        is_fast = _SHORT_BATCH_SECONDS <= seconds < _FAST_BATCH_SECONDS
         wanted = 2 * self.requests if is_fast else self.requests // 2
         self.requests = max(1, min(wanted, self._max_requests))
         # With a slow server, batches are settled at longer intervals.

@@ -166,6 +166,7 @@ def send(host: str, *, at_once: bool) -> dict[str, Any]:
         None if at_once else "key",
         api_host=host,
         max_batch_size=_BATCH,
+        max_parallel_requests=1,  # so that each delivery is that of one request
         max_queue_size=_DRAINED if at_once else 10_000,
         max_queue_bytes=2**30,
         on_delivery=lambda _: ends.append((time.perf_counter(), time.thread_time())),
