@@ -254,8 +254,17 @@ def test_no_import_during_a_fork() -> None:
 
 def test_batches_grow_while_they_are_accepted() -> None:
     """A success doubles the requests of a batch up to a limit; a failure resets it."""
-    transport = RecordingTransport(*[Delivery] * 4, answer_down)
-    flusher = make_flusher(transport, max_requests=4)
+    passed = 0.0
+
+    def answer_after_100_ms(size: int) -> Delivery:
+        nonlocal passed
+        passed += 0.1
+        return Delivery(size)
+
+    transport = RecordingTransport(*[answer_after_100_ms] * 4, answer_down)
+    flusher = make_flusher(
+        transport, max_requests=4, clock=lambda: time.monotonic() + passed
+    )
     for index in range(45):
         flusher.store.put(FakeCapture(str(index)))
     flusher.wake()
