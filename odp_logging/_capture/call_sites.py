@@ -68,6 +68,7 @@ HARMLESS_BESIDE_TAG: set[Any] = set(FIELDS)
 _HARMLESS_COMBINATIONS: set[tuple[Any, ...]] = set()
 """Names that resemble a field, but are no mistake together, as bound identifiers."""
 
+# Names of fields may be generated; then no more of them are learnt.
 _MAX_NAMES = 4000
 _MAX_FRAMES = 30
 _LOG_CODE = logging.Logger._log.__code__

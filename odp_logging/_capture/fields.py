@@ -12,6 +12,7 @@ from typing import Any
 ACTION = "odp_action"
 """The tag: a record with this field becomes an event."""
 
+# `complete_capture` pairs values with these names by their order.
 FIELD_NAMES = (
     "odp_action",
     "odp_identifiers",

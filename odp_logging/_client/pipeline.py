@@ -64,6 +64,7 @@ def build_flusher(
     memory = f"max_queue_bytes={format_bytes(config.max_queue_bytes)}"
     bounds = f' ({size}{memory}, overflow="{config.overflow}")'
     kind = _choose_reports(config)
+    # One for each flusher: both count what they have reported.
     reports, spool_reports = [
         kind(
             diagnostics,
@@ -263,7 +264,8 @@ def _build_spool(
 
 
 def _get_max_requests(config: Config) -> int:
-    # One without a thread: a log call starts no threads.
+    # One without a thread, since a log call starts none; and to a queue, whose engine
+    # one thread at a time uses.
     is_direct = config.background and config.queue_url is None
     return config.max_parallel_requests if is_direct else 1
 

@@ -154,6 +154,7 @@ class Router:
     def _put(self, holder: EventHolder, *, urgent: bool) -> bool:
         """Put the event of *holder* in its place; return whether a batch is full."""
         destinations = self._destinations
+        # For each event: a fork in C, as uWSGI's, runs no hook of Python.
         if destinations.pid != os.getpid():
             destinations.reset_after_fork()
         flusher = destinations.flusher

@@ -182,6 +182,7 @@ def _find_latest(one: float | None, two: float | None) -> float | None:
 
 
 def _add_counts(one: Counts, two: Counts) -> Counts:
+    # Every field of `Counts` is a number, or numbers by reason.
     return Counts(*map(_add_values, one, two))
 
 

@@ -91,6 +91,7 @@ def parse_queue_url(url: Secret) -> QueueUrl | str:
     if parts is None:
         return EXPECTED
     try:
+        # Blank values are kept, so that "stream=" is an error and not the default.
         options = dict(parse_qsl(parts["query"] or "", keep_blank_values=True))
     except ValueError:
         return EXPECTED

@@ -116,6 +116,7 @@ class Delivery:
     @property
     def accepted(self) -> tuple[int, ...]:
         """Positions of the events that the server accepted."""
+        # Computed: so no position can be accepted and pending at once.
         open_positions = {*self.pending, *self.spooled}
         return tuple(
             position

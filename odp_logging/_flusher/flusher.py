@@ -227,6 +227,8 @@ class Flusher:
     def finish(self) -> None:
         """End the thread once the store is empty; a later `wake` starts another one."""
         self._is_started = False
+        # After this, the next `wake` calls `on_start`, which registers the flusher
+        # again.
         self._schedule.include_in_flush(self.store.get_last_sequence())
         self._worker.finish()
 

@@ -53,6 +53,7 @@ def build_http(destination: Destination, *, timeout: float) -> BaseTransport:
         timeout=timeout,
         ignore_proxy=destination.is_loopback,
     )
+    # Around `Http` and within `Retry`: a blocked batch is kept, as after any failure.
     return modules.GuardedTransport(http, destination.api_host)
 
 

@@ -101,6 +101,7 @@ def _on_task_logging_setup(logger: logging.Logger, **kwargs: Any) -> None:
 
 
 def _is_odp_handler(handler: object) -> bool:
+    # By its attribute: the class is in a layer above this one.
     return hasattr(handler, "_odp_only")
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _MOVE_SECONDS = 5.0
 """Time limit for building events that are moved to disk: before_send may be slow."""
 _MAX_DROPPED_BYTES = 16 * 1024 * 1024
+# One call of `on_drop` gets at most as many; the others follow in the next one.
 _MAX_RETURNED = 1000
 
 

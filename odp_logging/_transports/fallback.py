@@ -41,6 +41,7 @@ class Fallback(WrappingTransport):
     def send(self, batch: Batch, *, deadline: float | None = None) -> Delivery:
         """Send *batch*, or store it on disk, and report the outcome of each event."""
         size = len(batch.events)
+        # Asked for each batch: the spool may have been emptied meanwhile.
         needs_spool = self._spool.has_unsent_events() or self._is_nearly_full()
         if needs_spool and self._spool.take_over(batch.events):
             self._on_spooled()

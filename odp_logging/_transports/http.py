@@ -72,6 +72,7 @@ class Http(BaseTransport):
         try:
             return self._send(batch, deadline, outer)
         except BaseException as interruption:
+            # An answer to this request may still come on the connection.
             self.close()
             _clear_locals(interruption, outer)
             raise

@@ -92,6 +92,7 @@ def _find_proxy(url: str) -> Proxy | None:
         raise UnusableProxy(f"{setting} names a SOCKS proxy, which is not supported")
     if parts.scheme not in DEFAULT_PORTS:
         raise UnusableProxy(f"{setting} names a proxy that is neither http nor https")
+    # Unquoted, because a URL has reserved characters of a password percent-encoded.
     login = Secret(
         ":".join(map(unquote, [parts.username, parts.password or ""]))
         if parts.username

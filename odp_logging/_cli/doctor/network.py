@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _EXPIRES_SOON_SECONDS = 14 * 86_400.0
 """A certificate that expires within this time is reported."""
 
+# The same customer each time: ODP deletes neither events nor profiles.
 TYPE, ACTION, IDENTIFIER = "odp_logging", "doctor", "odp-logging-doctor"
 """Of the event that ``--send`` sends; the identifier is a ``fs_user_id``."""
 

@@ -41,6 +41,7 @@ class DroppedEvents:
         """Keep the last of *rows*, which are counted elsewhere."""
         if not self.is_kept:
             return
+        # Parsed here, because the rows are deleted from the file.
         for row in rows[-MAX_DROPPED_KEPT:]:
             try:
                 self._events.append((parse_event(row.body), reason))

@@ -136,6 +136,8 @@ class SpoolReader(SpoolSnapshot):
     def delete_dead_letters(self, numbers: Sequence[int]) -> None:
         """Delete the dead letters with *numbers*."""
         with translate_errors():
+            # Another connection: that of the snapshot is read-only and within a
+            # transaction.
             connection = open_writable(self._path, _DELETE_TIMEOUT_SECONDS)
             with closing(connection):
                 connection.execute("PRAGMA trusted_schema = OFF")
