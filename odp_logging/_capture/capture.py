@@ -46,6 +46,8 @@ class Capture(NamedTuple):
     def __repr__(self) -> str:
         return f"<Capture of {self.size} bytes>"
 
+    # In the order of the tuple that the fast path returns. That one has no size, which
+    # `complete_capture` adds.
     action: Any
     identifiers: Any
     type: Any

@@ -77,7 +77,9 @@ def capture_plain(
             if type(key) is not str:
                 return None
     event_type = stamp = event_id = None
+    # A record with just these three attributes has no other field to look up.
     if len(fields) > common_count or data is None or identifiers is None:
+        # Captured before: then this thread's context is not the record's.
         if CONTEXT in fields or CAPTURED_BY in fields:
             return None
         if (

@@ -184,6 +184,7 @@ class Worker:
         if not self.is_stopped():
             self._state = WorkerState.RUNNING
         self._schedule.renew_wakeup()
+        # From now on, log calls may wait for it where the buffer is nearly full.
         self._dispatcher.width.record_start(self._clock())
         started = False
         try:
@@ -279,6 +280,7 @@ class Worker:
         if self._dispatcher.is_empty():
             self._schedule.wait(_IDLE_WAIT_SECONDS)
         self._clear_idle()
+        # That nothing was sent while there was nothing to send is no lack of progress.
         self._dispatcher.width.record_start(self._clock())
         self._schedule.is_retry = False
         return self._has_events()

@@ -10,7 +10,7 @@ LARGE_EVENT_BYTES = 4096
 _ACCOUNT_EVERY = 512
 """Most events that wait in the inbox. The log call that reaches this number accounts
 them, which takes 0.5 ms: 1 µs for an event on CPython 3.11."""
-# What the fast path takes at most: 32 identifiers and 32 data of 256 characters.
+# The fast path takes 32 identifiers and 32 data of up to 256 characters.
 _MAX_UNCHECKED_BYTES = 16_384
 """Largest size assumed for an event whose size was not computed yet."""
 _MIN_SPILL_WAIT_FROM = 64

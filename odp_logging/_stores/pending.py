@@ -111,6 +111,7 @@ class PendingEvents:
             The reserved events, and the sequence number before that of the first one.
         """
         fresh: list[Any] = []
+        # Held from here before it is filled, so that an exception loses none of it.
         self.building = fresh
         room = max(0, max_unsettled - len(self.unsettled))
         # One step in C, as in `move_in`.
@@ -163,6 +164,7 @@ def build_taken_event(
     try:
         event = build(logged, event_id)
     except KeyboardInterrupt:
+        # Not the event's fault: the next take builds it.
         raise
     except InvalidEventError as error:
         return Invalid(error.reason, str(error), format_origin(logged))

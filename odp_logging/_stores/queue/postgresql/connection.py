@@ -184,8 +184,7 @@ class Server:
             self.disconnect()
             return
         self._connection = None
-        # Closed without sending anything. psycopg does not finish a connection of
-        # another process either.
+        # Without the farewell that would end the parent's session.
         try:
             os.close(connection.socket)
         except Exception:  # it has none any more
@@ -211,8 +210,7 @@ class Server:
         from psycopg import pq
 
         try:
-            # The server's last message precedes the end of the stream, which only the
-            # next read finds.
+            # The last message and the end of the stream take a read each.
             for _ in range(10):
                 if not _poll(self._connection.socket, 0.0):
                     break
@@ -283,8 +281,7 @@ class Server:
             "password": password,
             "application_name": "odp-logging",
             "client_encoding": "UTF8",
-            # A dead peer is noticed after a minute; by Linux's defaults after two
-            # hours.
+            # A dead peer is noticed after a minute; by default after two hours.
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,
