@@ -82,16 +82,18 @@ class Builder:
 
         Args:
             event_id: An id from `generate_ids`, for an event without an id of its own.
+                Given if `encode_batch` returned None for *logged*.
 
         Raises:
             InvalidEventError: ODP would not accept the event.
         """
-        event_id = event_id or generate_id()
-        [encoded] = self.encode_plain((logged,), (event_id,))
-        if encoded is not None:
-            return encoded
         if isinstance(logged, FinalEvent):
             return logged
+        if event_id is None:  # else `encode_batch` was tried with it
+            event_id = generate_id()
+            [encoded] = self.encode_batch((logged,), (event_id,))
+            if encoded is not None:
+                return encoded
         adjustments = Adjustments()
         if isinstance(logged, OdpEvent):
             # OdpClient.send has applied the privacy settings.
@@ -113,14 +115,14 @@ class Builder:
             self._lint(changed, format_origin(logged))
         return changed
 
-    def encode_plain(
+    def encode_batch(
         self, logged: Sequence[Capture | OdpEvent], event_ids: Sequence[str]
     ) -> list[OdpEvent | None]:
         """
-        Return the event of each capture that is sent as it was logged; None for others.
+        Return the events of the captures that are sent as they were logged.
 
-        For these nothing is added and nothing reported. The general path, which is a
-        call of the builder, decides about the others.
+        The others, to which something is added or about which something may be
+        reported, are None in the list: a call of this builder builds their events.
 
         Args:
             event_ids: An id for each, from `generate_ids`.
@@ -197,7 +199,9 @@ class Builder:
                 identifiers, adjustments, reject_placeholders=self._reject_placeholders
             )
         merged = (action, identifiers, kind, data, stamp, time, own_id, bound, *rest)
-        event = _try_to_encode(merged, event_id)
+        # Else `encode_batch` has tried it with the same values.
+        is_new = bound or self._changes_events or self._left_to_lint
+        event = _try_to_encode(merged, event_id) if is_new else None
         if event is not None:
             return _add_adjustments(event, adjustments) if adjustments else event
         # Found in the log call; raised here, where the event is counted and reported.

@@ -185,46 +185,25 @@ class _SkippedModules(dict[Any, bool]):
 _SKIPPED_MODULES = _SkippedModules()
 
 
-_depth = 1
-"""Frames between `find_application_call` and the application, in the last call."""
+def find_application_call(above: int = 1) -> tuple[str, int] | None:
+    """
+    Return file and line of the log call, past structlog's and logging's frames.
 
-
-def find_application_call() -> tuple[str, int] | None:
-    """Return file and line of the log call, past structlog's and logging's frames."""
-    global _depth
+    Args:
+        above: Index of the first frame to look at, 1 for the caller's. Those below are
+            of this library. A look at a frame takes 0.2 µs.
+    """
     contextvars = sys.modules.get("structlog.contextvars")
     calling = getattr(contextvars, "_ASYNC_CALLING_STACK", None)
     # Set by await log.ainfo(...), which runs on an executor's thread.
-    async_frame: FrameType | None = None if calling is None else calling.get(None)
-    if async_frame is not None:
-        return _walk_to_application(async_frame)[0]
-    try:
-        # A logger passes the same number of frames each time. Looking at two frames
-        # takes 0.3 µs; a walk past all of them took 1.3.
-        frame = sys._getframe(_depth)
-        if not _is_skipped(frame) and _is_skipped(sys._getframe(_depth - 1)):
-            return frame.f_code.co_filename, frame.f_lineno
-    except ValueError:  # the stack is not so deep
-        pass
-    origin, _depth = _walk_to_application(sys._getframe())
-    return origin
-
-
-def _is_skipped(frame: FrameType) -> bool:
-    return _SKIPPED_MODULES[frame.f_globals.get("__name__")]
-
-
-def _walk_to_application(
-    frame: FrameType | None,
-) -> tuple[tuple[str, int] | None, int]:
-    """Return file and line of the first frame of the application, and its depth."""
-    depth = 0
+    frame: FrameType | None = None if calling is None else calling.get(None)
+    if frame is None:
+        frame = sys._getframe(above)
     while frame is not None:
-        if not _is_skipped(frame):
-            return (frame.f_code.co_filename, frame.f_lineno), depth
+        if not _SKIPPED_MODULES[frame.f_globals.get("__name__")]:
+            return frame.f_code.co_filename, frame.f_lineno
         frame = frame.f_back
-        depth += 1
-    return None, 1
+    return None
 
 
 def _find_problem_of_call(event_dict: Mapping[Any, Any]) -> str | None:

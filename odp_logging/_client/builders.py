@@ -1,7 +1,7 @@
-"""Choose what builds the events of a client from captures: its settings and callbacks.
+"""Create the functions that build events from captures with the settings of a client.
 
-`pipeline` gives the builders to the stores, and outboxes, commands and tests use them
-as well. Building may run on the sending thread or in a log call.
+`pipeline` passes them to the stores; outboxes, commands and tests use them as well.
+They run on the sending thread or in a log call.
 """
 
 from __future__ import annotations
@@ -101,14 +101,14 @@ class LazyBuilder:
     def __call__(self, logged: Any, event_id: str | None = None) -> OdpEvent | None:
         return self._get_builder()(logged, event_id)
 
-    def encode_plain(
+    def encode_batch(
         self, logged: Sequence[Any], event_ids: Sequence[str]
     ) -> list[OdpEvent | None]:
-        return self._get_builder().encode_plain(logged, event_ids)
+        return self._get_builder().encode_batch(logged, event_ids)
 
     def _get_builder(self) -> Builder:
         if self._builder is None:
-            # Only now: `ModuleLoader` imports it where no fork can come in between.
+            # Not earlier: `ModuleLoader` imports it where no fork can come in between.
             self._builder = load_sending_modules().Builder(**self._settings)
         return self._builder
 

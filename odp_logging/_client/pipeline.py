@@ -218,7 +218,7 @@ def _build_buffer(
     builder = build_reporting_builder(config, reports)
     return make(
         builder,
-        encode_plain=builder.encode_plain,
+        encode_batch=builder.encode_batch,
         complete_capture=complete_capture,
         show=LazyBuilder(config),
         batch_size=config.max_batch_size,

@@ -2,7 +2,7 @@
 The fast path from captured fields to an event: one pass over plain values.
 
 `Builder` tries `encode_plain` first and falls back to `event.make_event`, which defines
-what an event is. Both give the same event; the fast path returns None when unsure.
+what an event is. Both give the same values; the fast path returns None when unsure.
 
 Events of one log call have the same action and names. All JSON but the values is
 constant, so it is built and checked once for each combination.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json as _json
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from .body import LIBRARY_DATA, SOURCE
@@ -21,8 +21,10 @@ from .identifiers import is_alias, is_placeholder
 from .lazy_event import make_encoded_event
 from .rules import DEFAULT_TYPE, MAX_INTEGER, MAX_TEXT
 
-_MAX_NAMES = 64
-"""An event with more identifiers or data takes the general path."""
+_MAX_IDENTIFIERS = 8
+_MAX_DATA = 64
+"""An event with more takes the general path. There is a compiled encoder for each pair
+of numbers, so these also bound how many there can be."""
 
 
 def encode_plain(
@@ -47,16 +49,18 @@ def encode_plain(
     """
     # Hot path of the flusher's thread: no calls to helpers for each value.
     data = data or _NO_DATA
-    names = (kind, action, *identifiers, None, *data)
-    encode = _encoders.get(names)
-    if encode is None:
-        encode = _add_encoder(names, action, identifiers, kind, data)
-    for value in identifiers.values():
-        if type(value) is not str or not value:
-            return None
-        if value[-1] in _SUSPECT_ENDS and (value.isspace() or is_placeholder(value)):
-            return None
     try:
+        names = (kind, action, *identifiers, None, *data)
+        encode = _encoders.get(names)
+        if encode is None:
+            encode = _add_encoder(names, action, identifiers, kind, data)
+        for value in identifiers.values():
+            if type(value) is not str or not value:
+                return None
+            if value[-1] in _SUSPECT_ENDS and (
+                value.isspace() or is_placeholder(value)
+            ):
+                return None
         json = encode(identifiers, data, event_id, int(seconds))
     except Exception:  # a value of another type, or one that needs adjusting
         return None
@@ -67,10 +71,11 @@ def encode_plain(
 
 _NO_DATA: Mapping[Any, Any] = {}
 
-_SPACES = filter(str.isspace, map(chr, range(0x3001)))  # U+3000 is the last one
-_SUSPECT_ENDS = frozenset([*")]deilnrsDEILNRS", *_SPACES])
-"""Last characters of placeholders and blank text: one look-up (30 ns) rules most
-identifiers out."""
+_SUSPECT_ENDS = frozenset(
+    [*")]deilnrsDEILNRS", *filter(str.isspace, map(chr, range(0x3001)))]
+)
+"""Last characters of placeholders and of blank text (U+3000 is the last blank). For
+most identifiers, one look-up (30 ns) shows that they are neither."""
 
 
 def _are_texts_short(identifiers: Mapping[Any, Any], data: Mapping[Any, Any]) -> bool:
@@ -113,7 +118,7 @@ _Encode = Callable[[Mapping[Any, Any], Mapping[Any, Any], str, int], bytes]
 _encoders: dict[tuple[Any, ...], _Encode] = {}
 
 _MAX_ENCODERS = 256
-"""An application may generate names. An encoder of 32 values takes about 8 kB."""
+"""An application may generate names. An encoder of 32 short names takes about 6 kB."""
 
 _SOURCE_JSON = _json.dumps(dict(SOURCE), separators=(",", ":"))[1:-1]
 
@@ -125,6 +130,8 @@ def _add_encoder(
     kind: str | None,
     data: Mapping[Any, Any],
 ) -> _Encode:
+    if len(identifiers) > _MAX_IDENTIFIERS or len(data) > _MAX_DATA:
+        return _refuse  # not kept: so many names may take much memory
     if len(_encoders) >= _MAX_ENCODERS:
         _encoders.clear()
     encode = _refuse
@@ -147,8 +154,7 @@ def _are_names_plain(
     data: Mapping[Any, Any],
 ) -> bool:
     return (
-        0 < len(identifiers) <= _MAX_NAMES
-        and len(data) <= _MAX_NAMES
+        len(identifiers) > 0
         and _is_short(action)
         and (kind is None or _is_short(kind))
         and all(map(_is_plain_name, (*identifiers, *data)))
@@ -171,42 +177,43 @@ def _build_constant_parts(
     data: Mapping[Any, Any],
 ) -> list[str]:
     """Return the JSON before, between and after the values."""
-    parts = []
-    text = f'{{"type":{_quote(kind or DEFAULT_TYPE)},"action":{_quote(action)},'
-    separator = '"identifiers":{'
-    for name in identifiers:
-        parts.append(f"{text}{separator}{_quote(name)}:")
-        text, separator = "", ","
-    parts.append('},"data":{"idempotence_id":"')
-    parts.append(f'",{_SOURCE_JSON},"ts":')
-    parts += [f",{_quote(name)}:" for name in data]
-    return [*parts, "}}"]
+    first, *others = [_quote(name) for name in identifiers]
+    return [
+        f'{{"type":{_quote(kind or DEFAULT_TYPE)},"action":{_quote(action)},'
+        f'"identifiers":{{{first}:',
+        *[f",{name}:" for name in others],
+        '},"data":{"idempotence_id":"',
+        f'",{_SOURCE_JSON},"ts":',
+        *[f",{_quote(name)}:" for name in data],
+        "}}",
+    ]
 
 
-@lru_cache(maxsize=256)
-def _compile_encoder(identifiers: int, data: int) -> Callable[..., _Encode]:
+@cache
+def _compile_encoder(identifier_count: int, data_count: int) -> Callable[..., _Encode]:
     """
     Return a function that binds constant parts to an encoder of so many values.
 
-    Compiled, because the encoder takes half the time of a loop over the values (0.8 and
-    1.5 µs for the event of README). Its source depends on the two numbers only: no text
-    of an application is ever compiled.
+    Compiled once for each pair of numbers, in 0.3 to 1.5 ms, because the encoder then
+    takes half the time of a loop over the values (0.8 and 1.5 µs for the event of
+    README). Its source depends on the two numbers only: no text of an application is
+    ever compiled.
     """
-    first = [f"i{n}" for n in range(identifiers)]
-    others = [f"d{n}" for n in range(data)]
+    identifiers = [f"i{n}" for n in range(identifier_count)]
+    data = [f"d{n}" for n in range(data_count)]
     values = [
-        *(f"{{quote({name})}}" for name in first),
+        *(f"{{quote({name})}}" for name in identifiers),
         "{event_id}",
         "{seconds}",
-        *(f"{{encoders[type({name})]({name})}}" for name in others),
+        *(f"{{encoders[type({name})]({name})}}" for name in data),
     ]
     parts = [f"part{n}" for n in range(len(values) + 1)]
     text = "".join(f"{{{part}}}{value}" for part, value in zip(parts, values))
     source = f"""
 def bind(quote, encoders, {", ".join(parts)}):
     def encode(identifiers, data, event_id, seconds):
-        [{", ".join(first)}] = identifiers.values()
-        [{", ".join(others)}] = data.values()
+        [{", ".join(identifiers)}] = identifiers.values()
+        [{", ".join(data)}] = data.values()
         return f'{text}{{{parts[-1]}}}'.encode()
     return encode
 """

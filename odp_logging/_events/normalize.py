@@ -219,8 +219,8 @@ def _freeze(value: Any, budget: _ValueBudget | None, depth: int) -> Any:
     if kind is str:
         return value[: MAX_TEXT + 1]
     try:
-        # First, since nested values are these: `_freeze_scalar` takes 3 µs to find that
-        # a value is no scalar.
+        # Nested values are nearly always dicts and lists, and `_freeze_scalar` takes
+        # 3 µs to find that a value is no scalar.
         if kind is not dict and kind is not list:
             if issubclass(kind, Enum):
                 return _freeze(value.value, budget, depth)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .._config.typed import SettingsWithKey
+    from .._stores.inbox import Inbox
 
 _LEVELS = {
     "debug": 10,
@@ -113,13 +114,14 @@ class OdpProcessor:
     ) -> Any:
         """Capture the event if it is tagged; return the dict without its fields."""
         if self._allows_fast_path and type(event_dict) is dict and ACTION in event_dict:
-            is_captured = False
+            captured = None
             try:
-                is_captured = self._capture_plain(event_dict)
+                captured = self._capture_plain(event_dict)
             except Exception:  # nothing has been done yet; the general path decides
                 pass
-            if is_captured:
-                # In place, as other processors do: the dict is this log call's own.
+            if captured is not None:
+                self.client._router.put_into_inbox(*captured)
+                event_dict = event_dict.copy()  # half the time of a comprehension
                 for name in FIELDS:
                     event_dict.pop(name, None)
                 return event_dict
@@ -164,10 +166,16 @@ class OdpProcessor:
             return event_dict
         return {**event_dict, ACTION: mark_action(event_dict[ACTION], ConsumedAction)}
 
-    def _capture_plain(self, event_dict: dict[str, Any]) -> bool:
-        """Capture a common event on the fast path; return whether that was possible."""
-        router = self.client._router
-        inbox = router.inbox
+    def _capture_plain(
+        self, event_dict: dict[str, Any]
+    ) -> tuple[Inbox, tuple[Any, ...], tuple[str, int] | None] | None:
+        """
+        Capture a common event; return None where only the general path can.
+
+        Returns:
+            The arguments of `Router.put_into_inbox`.
+        """
+        inbox = self.client._router.inbox
         if (
             not HARMLESS_BESIDE_TAG.issuperset(event_dict)
             or "_record" in event_dict
@@ -179,14 +187,11 @@ class OdpProcessor:
             or read_outbox() is not None
         ):
             STRUCTLOG_WATCH.refresh()
-            return False
-        origin = find_application_call()
+            return None
+        origin = find_application_call(above=3)  # this one, __call__ and its caller
         path, line = origin or (None, None)
         captured = capture_plain(event_dict, time.time(), path, line)
-        if captured is None:
-            return False
-        router.put_into_inbox(inbox, captured, origin)
-        return True
+        return None if captured is None else (inbox, captured, origin)
 
     def _build_put_arguments(
         self, method_name: str, event_dict: MutableMapping[str, Any]

@@ -114,7 +114,7 @@ class Counters:
             self.reject(outcome)
             return
         for kind, count in outcome.adjusted.items():
-            _add(self.adjusted, kind, count)
+            add_count(self.adjusted, kind, count)
         if outcome.drop_reason:
             self.drop(outcome.drop_reason)
         else:
@@ -122,11 +122,11 @@ class Counters:
 
     def reject(self, reason: str, count: int = 1) -> None:
         """Count rejected events."""
-        _add(self.rejected, reason, count)
+        add_count(self.rejected, reason, count)
 
     def drop(self, reason: str, count: int = 1) -> None:
         """Count dropped events."""
-        _add(self.dropped, reason, count)
+        add_count(self.dropped, reason, count)
 
     def count_unbuilt(self, result: Invalid | None) -> None:
         """Count an event that is invalid, or that before_send left out."""
@@ -138,7 +138,7 @@ class Counters:
     def count_adjusted(self, event: OdpEvent) -> None:
         """Add the adjustments that were made to *event*."""
         for kind, count in event.adjusted.items():
-            _add(self.adjusted, kind, count)
+            add_count(self.adjusted, kind, count)
 
     def count_settled(self) -> int:
         """Return how many events were delivered, rejected or dropped."""
@@ -170,6 +170,7 @@ class Counters:
         )
 
 
-def _add(counts: dict[str, int], name: str, count: int) -> None:
+def add_count(counts: dict[str, int], name: str, count: int) -> None:
+    """Add *count* to that of *name*, if it is not 0."""
     if count:
         counts[name] = counts.get(name, 0) + count

@@ -190,19 +190,46 @@ def test_msgspec_gives_the_event_of_json(
     assert by_msgspec.adjusted == by_json.adjusted
 
 
-@pytest.mark.parametrize("count", [1, 2, 32, 64])
-def test_any_number_of_values_has_an_encoder(count: int) -> None:
+@pytest.mark.parametrize("identifier_count", [1, 2, 8])
+@pytest.mark.parametrize("data_count", [0, 1, 2, 64])
+def test_any_number_of_values_has_an_encoder(
+    identifier_count: int, data_count: int
+) -> None:
     """Encoders are compiled for each number of identifiers and of data."""
-    identifiers = {f"id{n}": f"i{n}" for n in range(count)}
-    data = {f"d{n}": n for n in range(count)}
-    for chosen in (data, {}):
-        event = encode_plain("a", identifiers, None, chosen, 1e9, "id")
-        slow = OdpEvent(
-            "a", identifiers, data=chosen, timestamp=1e9, idempotence_id="id"
-        )
-        assert event is not None and event.json == slow.json
-    many = {f"d{n}": n for n in range(65)}
-    assert encode_plain("a", identifiers, None, many, 1e9, "id") is None
+    identifiers = {f"id{n}": f"i{n}" for n in range(identifier_count)}
+    data = {f"d{n}": n for n in range(data_count)}
+
+    event = encode_plain("a", identifiers, None, data, 1e9, "id")
+    slow = OdpEvent("a", identifiers, data=data, timestamp=1e9, idempotence_id="id")
+    assert event is not None and event.json == slow.json
+
+
+def test_many_names_take_the_general_path_and_no_memory() -> None:
+    """Events with more names than an encoder has are built, and not remembered."""
+    fast_encode._encoders.clear()
+    few, many = {"id": "1"}, {f"n{n}": "1" for n in range(65)}
+
+    assert encode_plain("a", few, None, many, 1e9, "id") is None
+    assert encode_plain("a", many, None, None, 1e9, "id") is None
+    assert not fast_encode._encoders
+
+
+def test_an_event_is_built_where_nothing_can_be_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hook that forbids compile() does not stop events: the general path has none."""
+
+    def refuse(*counts: int) -> Any:
+        raise PermissionError("an audit hook")
+
+    fast_encode._encoders.clear()
+    monkeypatch.setattr(fast_encode, "_compile_encoder", refuse)
+    bare = ("a", {"email": "x"}, None, {"price": 5}, None, 1.0, None, None, "/s.py", 3)
+    builder = Builder()
+
+    assert builder.encode_batch([complete_capture(bare)], ["id"]) == [None]
+    event = builder(complete_capture(bare), "id")
+    assert event is not None and event.data["price"] == 5
 
 
 def test_the_event_of_readme_takes_the_fast_path() -> None:

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 import structlog.contextvars
 
-from odp_logging import OdpClient, OdpProcessor, bound_data, bound_identifiers
+from odp_logging import (
+    OdpClient,
+    OdpProcessor,
+    bound_data,
+    bound_identifiers,
+    flush_on_return,
+)
 from odp_logging._capture.context import STRUCTLOG_WATCH
 from odp_logging.emulator import Emulator
 
@@ -180,6 +186,46 @@ def test_a_forked_child_sends_its_own_events(client, emulator):
     assert sent == ["a", "a", "b"]
 
 
+def test_two_processors_may_get_the_same_dict(emulator, general_calls):
+    """A processor may pass its dict to two others, one for each account."""
+    clients = [OdpClient(KEY, api_host=emulator.url) for _ in range(2)]
+    processors = [OdpProcessor(client) for client in clients]
+    for _ in range(3):
+        given = {"event": "sold", "odp_action": "a", "odp_identifiers": WHO}
+        for processor in processors:
+            assert processor(None, "info", given) == {"event": "sold"}
+        assert given["odp_identifiers"] == WHO
+    for client in clients:
+        assert client.flush(10)
+        assert client.stats.delivered == 3
+        client.close()
+
+
+def test_a_time_limit_that_interrupts_the_wait_for_room_does_not_double_the_event(
+    client, general_calls, monkeypatch
+):
+    """The event is kept before the call waits, and the exception reaches the caller."""
+
+    class TimeLimit(Exception):
+        pass
+
+    def interrupt() -> None:
+        raise TimeLimit
+
+    processor = OdpProcessor(client)
+    process(processor, {"odp_identifiers": WHO})
+    assert client.flush(10)
+    router = client._router
+    router.inbox.nearly_full = True
+    monkeypatch.setattr(router, "apply_backpressure", interrupt)
+
+    with pytest.raises(TimeLimit):
+        process(processor, {"odp_identifiers": WHO})
+    router.inbox.nearly_full = False
+    assert client.flush(10)
+    assert client.stats.accepted == client.stats.delivered == 2
+
+
 def test_the_line_of_the_call_is_found_for_each_class_of_logger(client, emulator):
     """Loggers of several classes take turns, with other numbers of frames."""
     places = []
@@ -213,10 +259,13 @@ def test_the_line_of_the_call_is_found_for_each_class_of_logger(client, emulator
         logger.info("sold", odp_action="a", odp_identifiers=WHO)
         return sys._getframe().f_lineno - 1
 
+    # With a frame of the library between the callers, as in many applications.
+    log_in_decorator = flush_on_return(log_deeper)
     log_deeper(loggers[0], 0)  # the first one refreshes what is known of structlog
     places.clear()
-    for depth in (0, 3, 1):
+    for depth in (0, 3, 1, 2):
         for logger in (*loggers, *reversed(loggers)):
-            line = log_deeper(logger, depth)
-            assert places.pop() == (__file__, line)
+            for log in (log_deeper, log_in_decorator):
+                line = log(logger, depth)
+                assert places.pop() == (__file__, line)
     client._router.check_inbox(client._router.inbox)
