@@ -198,12 +198,22 @@ class Builder:
             identifiers = self._privacy.hash_identifiers(
                 identifiers, adjustments, reject_placeholders=self._reject_placeholders
             )
-        merged = (action, identifiers, kind, data, stamp, time, own_id, bound, *rest)
-        # Else `encode_batch` has tried it with the same values.
-        is_new = bound or self._changes_events or self._left_to_lint
-        event = _try_to_encode(merged, event_id) if is_new else None
-        if event is not None:
-            return _add_adjustments(event, adjustments) if adjustments else event
+        if bound or self._changes_events or self._left_to_lint:
+            # Otherwise `encode_batch` has tried it with the same values.
+            fields = (
+                action,
+                identifiers,
+                kind,
+                data,
+                stamp,
+                time,
+                own_id,
+                bound,
+                *rest,
+            )
+            event = _try_to_encode(fields, event_id)
+            if event is not None:
+                return _add_adjustments(event, adjustments) if adjustments else event
         # Found in the log call; raised here, where the event is counted and reported.
         for part in (identifiers, data):
             if isinstance(part, InvalidEventError):

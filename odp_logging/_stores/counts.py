@@ -113,8 +113,7 @@ class Counters:
         if isinstance(outcome, str):
             self.reject(outcome)
             return
-        for kind, count in outcome.adjusted.items():
-            add_count(self.adjusted, kind, count)
+        add_counts(self.adjusted, outcome.adjusted)
         if outcome.drop_reason:
             self.drop(outcome.drop_reason)
         else:
@@ -130,15 +129,11 @@ class Counters:
 
     def count_unbuilt(self, result: Invalid | None) -> None:
         """Count an event that is invalid, or that before_send left out."""
-        if result is None:
-            self.drop("before_send")
-        else:
-            self.reject(result.reason)
+        add_unbuilt(result, self.rejected, self.dropped)
 
     def count_adjusted(self, event: OdpEvent) -> None:
         """Add the adjustments that were made to *event*."""
-        for kind, count in event.adjusted.items():
-            add_count(self.adjusted, kind, count)
+        add_counts(self.adjusted, event.adjusted)
 
     def count_settled(self) -> int:
         """Return how many events were delivered, rejected or dropped."""
@@ -174,3 +169,19 @@ def add_count(counts: dict[str, int], name: str, count: int) -> None:
     """Add *count* to that of *name*, if it is not 0."""
     if count:
         counts[name] = counts.get(name, 0) + count
+
+
+def add_counts(counts: dict[str, int], added: Mapping[str, int]) -> None:
+    """Add each count of *added* to that of the same name."""
+    for name, count in added.items():
+        add_count(counts, name, count)
+
+
+def add_unbuilt(
+    result: Invalid | None, rejected: dict[str, int], dropped: dict[str, int]
+) -> None:
+    """Count an event that is invalid, or None: one that before_send left out."""
+    if result is None:
+        add_count(dropped, "before_send", 1)
+    else:
+        add_count(rejected, result.reason, 1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._events.batch import Invalid, group_by_reason
 from .._runtime.lock import monotonic
+from .counts import add_unbuilt
 from .pending import PendingEvents, TakenEvent, build_taken_event
 
 if TYPE_CHECKING:
@@ -81,10 +82,8 @@ class Spill:
         size = sum([logged.size for logged in islice(pending.waiting, len(built))])
         rejected, dropped = dict(counters.rejected), dict(counters.dropped)
         for taken in built:
-            if taken is None:
-                dropped["before_send"] = dropped.get("before_send", 0) + 1
-            elif isinstance(taken, Invalid):
-                rejected[taken.reason] = rejected.get(taken.reason, 0) + 1
+            if taken is None or isinstance(taken, Invalid):
+                add_unbuilt(taken, rejected, dropped)
         # No calls below: CPython runs signal handlers only at calls and loop jumps, so
         # these assignments cannot be interrupted.
         self._in_progress = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 from .._events.batch import Batch, Invalid, count_fitting, format_origin
 from .._events.ids import generate_ids
 from ..exceptions import InvalidEventError
-from .counts import add_count
+from .counts import add_counts, add_unbuilt
 
 if TYPE_CHECKING:
     from .._events.event import OdpEvent
@@ -137,17 +137,13 @@ class PendingEvents:
         rejected, dropped = dict(counters.rejected), dict(counters.dropped)
         adjusted = dict(counters.adjusted)
         for held in taken:
-            for kind, count in held.event.adjusted.items():
-                add_count(adjusted, kind, count)
+            if held.event.adjusted:
+                add_counts(adjusted, held.event.adjusted)
         if len(taken) < len(built):
             for logged, result in zip(fresh, built):
-                if type(result) is TakenEvent:
-                    continue
-                size -= logged.size
-                if result is None:
-                    add_count(dropped, "before_send", 1)
-                else:
-                    add_count(rejected, result.reason, 1)
+                if result is None or type(result) is Invalid:
+                    size -= logged.size
+                    add_unbuilt(result, rejected, dropped)
         # No calls below: CPython runs signal handlers only at calls and loop jumps, so
         # these assignments cannot be interrupted.
         self.building = ()
