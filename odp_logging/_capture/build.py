@@ -189,7 +189,7 @@ class Builder:
     def _build(
         self, logged: Capture, event_id: str, adjustments: Adjustments
     ) -> OdpEvent:
-        action, identifiers, kind, data, stamp, time, own_id, bound, *rest = logged
+        action, identifiers, kind, data, stamp, time, own_id, bound, _, _, _ = logged
         if bound or self._default_identifiers or self._default_data:
             identifiers, data = self._merge_layers(
                 identifiers, data, bound, adjustments
@@ -200,17 +200,7 @@ class Builder:
             )
         if bound or self._changes_events or self._left_to_lint:
             # Otherwise `encode_batch` has tried it with the same values.
-            fields = (
-                action,
-                identifiers,
-                kind,
-                data,
-                stamp,
-                time,
-                own_id,
-                bound,
-                *rest,
-            )
+            fields = (action, identifiers, kind, data, *logged[4:])
             event = _try_to_encode(fields, event_id)
             if event is not None:
                 return _add_adjustments(event, adjustments) if adjustments else event
