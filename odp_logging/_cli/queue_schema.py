@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from .._runtime.diagnostics import print_line
-from .._stores.queue.engines import find_unloaded_engine
+from .._stores.queue.engines import import_engine
 from .command_parser import add_commands
 from .errors import CommandError
 from .options import parse_text, print_message
@@ -58,7 +58,7 @@ def _add_queue_argument(parser: argparse.ArgumentParser, text: str) -> None:
 def run_schema(options: argparse.Namespace) -> int:
     """Print the SQL of the queue, for a person or a program that applies it."""
     url = _load_url(options.queue)
-    engine = find_unloaded_engine(url)
+    engine = import_engine(url)
     producer, relay = options.grants or ("", "")
     script = (
         engine.build_schema(url)

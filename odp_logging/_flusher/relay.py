@@ -95,7 +95,7 @@ class Worker:
 
     def is_failing(self) -> bool:
         """Whether the last request to the queue or to ODP failed."""
-        return self.store.is_unreachable or self._all_failed
+        return self.store.is_unavailable or self._all_failed
 
     def _run_step_safely(self) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import FrameType
 
-from .._stores.queue.postgresql.errors import describe_state
+from .._stores.queue.postgresql.errors import format_state
 
 _CAUSES = {
     "25006": "the transaction is read-only",
@@ -31,7 +31,7 @@ def describe_database_error(
     if state in _CAUSES:
         return _CAUSES[str(state)]
     if state:
-        return f"the database {describe_state(str(state), table)}"
+        return f"the database {format_state(str(state), table)}"
     return _CLOSED if is_closed else f"{type(error).__name__} was raised"
 
 

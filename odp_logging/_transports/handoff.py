@@ -8,7 +8,7 @@ from typing import Protocol
 from .._events.batch import Batch
 from .._events.delivery import Cause, Delivery
 from .._events.event import OdpEvent
-from .._stores.queue.messages import QueueError, Refusal
+from .._stores.queue.messages import PublishFailure, QueueError
 from .base import BaseTransport
 
 
@@ -17,8 +17,8 @@ class Queue(Protocol):
 
     def hand_over(
         self, events: Sequence[OdpEvent], deadline: float | None = None
-    ) -> Mapping[int, Refusal]:
-        """Store *events*; return the refused ones by position, or raise QueueError."""
+    ) -> Mapping[int, PublishFailure]:
+        """Store *events*; return failures by index, or raise QueueError."""
 
     def close(self) -> None:
         """Close connections."""
@@ -42,22 +42,22 @@ class Handoff(BaseTransport):
         """Write *batch* to the queue and report the outcome of each event."""
         size = len(batch.events)
         try:
-            refusals = self._queue.hand_over(batch.events, deadline)
+            failures = self._queue.hand_over(batch.events, deadline)
         except QueueError as error:
             # The queue may have stored some of them before the connection failed.
             return Delivery.all_pending(
                 size, Cause.TRANSIENT, str(error), in_doubt=True
             )
-        if not refusals:
+        if not failures:
             return Delivery(size)
         return Delivery(
             size,
-            pending=tuple(sorted(refusals)),
+            pending=tuple(sorted(failures)),
             in_doubt=frozenset(
-                position for position, refusal in refusals.items() if refusal.in_doubt
+                position for position, failure in failures.items() if failure.in_doubt
             ),
             cause=Cause.TRANSIENT,
-            message=next(iter(refusals.values())).message,
+            message=next(iter(failures.values())).message,
         )
 
     def close(self) -> None:

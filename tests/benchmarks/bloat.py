@@ -77,7 +77,7 @@ def relay(url: str, delivered: Any, end: int) -> None:
     engine = build_engine(url)
     while delivered.value < end:
         held = engine.lease(_BATCH, 0.05, 1_000_000)
-        engine._leases._renewal_due_at = 0.0
+        engine._leases._next_renewal_at = 0.0
         kept = engine.renew(held)
         engine.acknowledge(kept, [])
         with delivered.get_lock():

@@ -9,7 +9,7 @@ import pytest
 from odp_logging._cli.main import main
 from odp_logging._stores.queue.messages import QueueError
 from odp_logging._stores.queue.postgresql.engine import PostgresEngine
-from odp_logging._stores.queue.postgresql.schema import STEPS
+from odp_logging._stores.queue.postgresql.schema import MIGRATIONS
 from odp_logging._stores.queue.postgresql.tables import Tables
 from odp_logging._stores.queue.postgresql.upgrade import upgrade_tables
 
@@ -147,8 +147,10 @@ def test_older_tables_are_upgraded_and_newer_ones_refused(postgres):
     engine = build_engine(postgres)
     engine.publish([build_message("u1")], None)
 
-    def upgrade(*steps: str) -> str:
-        return upgrade_tables(url, tables, clock=engine._clock, steps=(*STEPS, *steps))
+    def upgrade(*migrations: str) -> str:
+        return upgrade_tables(
+            url, tables, clock=engine._clock, migrations=(*MIGRATIONS, *migrations)
+        )
 
     added = "ALTER TABLE {events} ADD COLUMN extra text;\n"
     with pytest.raises(QueueError, match="answered with the error 42601"):
@@ -201,7 +203,7 @@ def test_the_printed_rights_are_enough_for_both_roles(postgres, capsys):
             relay.register_worker(30.0)
             held = relay.lease(10, 0.01, 1_000_000)
             relay.start_pause(0.01)
-            relay._leases._renewal_due_at = 0.0
+            relay._leases._next_renewal_at = 0.0
             assert relay.renew(held) == held
             relay.release(held[2:])
             relay.acknowledge(held[:1], [(held[1], "no")])

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
         DeadLetter,
         Depth,
         LeasedMessage,
+        PublishFailure,
         QueueMessage,
-        Refusal,
     )
 
 LEASE_SECONDS = 30.0
@@ -123,16 +123,16 @@ class QueueEngine(ABC):
     @abstractmethod
     def publish(
         self, messages: Sequence[QueueMessage], deadline: float | None
-    ) -> Mapping[int, Refusal]:
+    ) -> Mapping[int, PublishFailure]:
         """
-        Store *messages* in the queue; return the refused ones by position.
+        Store *messages* in the queue; return why some were not stored, by index.
 
-        Refuse messages beyond ``url.high_water``, so that the queue cannot grow without
+        Reject messages beyond ``url.high_water``, so that the queue cannot grow without
         limit. Never delete others to make room.
 
         Args:
             deadline: Time of `odp_logging._runtime.lock.monotonic` until which to wait
-                for the answer; None for the engine's own limit.
+                for the response; None for the engine's own limit.
 
         Raises:
             QueueError: It is unknown for all messages whether they are in the queue.
@@ -195,7 +195,7 @@ class QueueEngine(ABC):
         """Return the remaining seconds of the account's pause; may be infinite."""
         return 0.0
 
-    def shorten_pause(self, seconds: float) -> None:
+    def limit_pause(self, seconds: float) -> None:
         """
         Let the pause of this account end after *seconds* from now at the latest.
 

@@ -19,12 +19,12 @@ def find_engine(url: QueueUrl) -> type[QueueEngine]:
     Raises:
         ImportError: A module that the engine needs is not installed.
     """
-    engine = find_unloaded_engine(url)
+    engine = import_engine(url)
     engine.load()
     return engine
 
 
-def find_unloaded_engine(url: QueueUrl) -> type[QueueEngine]:
+def import_engine(url: QueueUrl) -> type[QueueEngine]:
     """
     Return the class `Engine` of the module that is named after the scheme of *url*.
 

@@ -74,12 +74,12 @@ class LeasedEvents:
         return [held.leased for held in self._events]
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """Number of events to lease for a full batch."""
         return self._batch_size - len(self._events)
 
     @property
-    def room_bytes(self) -> int:
+    def capacity_bytes(self) -> int:
         """Number of bytes to lease for a full batch."""
         held = sum([len(held.leased.message.body) for held in self._events])
         return self._batch_bytes - held
@@ -122,13 +122,13 @@ class LeasedEvents:
         if suspects:  # sent alone, after those before it
             first = first[: suspects[0] or 1]
         sizes = (len(held.event.json) for held in first)
-        taken = first[: count_fitting(sizes, self._batch_bytes)]
-        for held in taken:
+        selected = first[: count_fitting(sizes, self._batch_bytes)]
+        for held in selected:
             # A flag for each event: a batch may mix new events and those of a retry.
             self._counters.retried += held.was_sent
             held.was_sent = True
         self._batch = batch = Batch(
-            [held.event for held in taken], cut=len(taken) < len(self._events)
+            [held.event for held in selected], cut=len(selected) < len(self._events)
         )
         return batch
 
@@ -201,7 +201,7 @@ def is_suspect(leased: LeasedMessage) -> bool:
     return leased.deliveries >= SINGLE_FROM_DELIVERY
 
 
-def describe_deliveries(deliveries: int) -> str:
+def format_deliveries(deliveries: int) -> str:
     """Return why a message is not sent that was leased so often."""
     workers = format_count(deliveries - 1, "worker")
     return f"deliveries: {workers} had it, and none settled it"
@@ -211,10 +211,10 @@ def parse_or_reject(
     leased: LeasedMessage, *, alias: str, max_deliveries: int
 ) -> OdpEvent | str:
     """Return the event of *leased*, or why it cannot be sent."""
-    if leased.problem:
-        return leased.problem
+    if leased.reason:
+        return leased.reason
     if leased.deliveries > max_deliveries:
-        return describe_deliveries(leased.deliveries)
+        return format_deliveries(leased.deliveries)
     if leased.message.version != VERSION:
         return "unreadable: it is of another version; retry it with a newer relay"
     if leased.message.alias != alias:

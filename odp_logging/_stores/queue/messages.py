@@ -40,16 +40,16 @@ class QueueMessage(NamedTuple):
         return f"<QueueMessage of {self.alias!r}: {len(self.body)} bytes>"
 
 
-class Refusal(NamedTuple):
-    """Why a message was refused; *in_doubt* if it may be in the queue anyway."""
+class PublishFailure(NamedTuple):
+    """Why a message was not stored; *in_doubt* if it may be in the queue anyway."""
 
     message: str
     in_doubt: bool
 
 
-def refuse_full(url: QueueUrl) -> Refusal:
+def build_full_failure(url: QueueUrl) -> PublishFailure:
     """Return why the queue of *url* takes no more messages."""
-    return Refusal(
+    return PublishFailure(
         f"the queue {url.display_url} is full: high_water={url.high_water} is reached",
         in_doubt=False,
     )
@@ -61,25 +61,25 @@ class LeasedMessage(NamedTuple):
 
     Args:
         shard: The independent part of the queue that holds it; 0 if there is one part.
-        number: Identifies the message within its shard, for the engine alone.
+        entry_id: Identifies the message within its shard, for the engine alone.
         deliveries: How many workers have leased it so far, this one included.
-        problem: Why it becomes a dead letter without being read; empty if it was read.
+        reason: Why it becomes a dead letter without being read; empty if it was read.
     """
 
     message: QueueMessage
     shard: int
-    number: Any
+    entry_id: Any
     deliveries: int = 1
-    problem: str = ""
+    reason: str = ""
 
     @property
     def id(self) -> tuple[int, Any]:
         """Identifies the message within the queue."""
-        return self.shard, self.number
+        return self.shard, self.entry_id
 
     def __repr__(self) -> str:
         return (
-            f"<LeasedMessage {self.shard}.{self.number}: {len(self.message.body)}"
+            f"<LeasedMessage {self.shard}.{self.entry_id}: {len(self.message.body)}"
             f" bytes, delivery {self.deliveries}>"
         )
 
@@ -139,10 +139,10 @@ def build_key(event: OdpEvent) -> bytes:
     return f"{name}={value}".encode("utf-8", "replace")
 
 
-def choose_shard(key: bytes, shards: int) -> int:
+def choose_shard(key: bytes, count: int) -> int:
     """Return the shard of *key*, the same on every machine and in every version."""
     # Not hash(): each process salts it differently for bytes.
-    return zlib.crc32(key) % shards
+    return zlib.crc32(key) % count
 
 
 def group_by_shard(leased: Iterable[LeasedMessage]) -> dict[int, list[LeasedMessage]]:

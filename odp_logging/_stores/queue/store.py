@@ -25,12 +25,12 @@ from .leases import (
 from .messages import (
     Depth,
     LeasedMessage,
+    PublishFailure,
     QueueError,
     QueueMessage,
-    Refusal,
     build_key,
 )
-from .pauses import MAX_PAUSE_SECONDS, SharedPause
+from .pause import MAX_PAUSE_SECONDS, SharedPause
 
 if TYPE_CHECKING:
     from ..._events.delivery import Delivery
@@ -105,9 +105,9 @@ class QueueStore(BaseStore):
         )
         self._acknowledgements = Acknowledgements()
         self._waiting = 0
-        self._depth_due_at = 0.0
+        self._next_depth_at = 0.0
         self._has_reported_problems = False
-        self.is_unreachable = False
+        self.is_unavailable = False
         """Whether the last request to the queue failed."""
         self.last_depth = Depth()
         """What the queue held at the last measurement, at most a few seconds ago."""
@@ -118,12 +118,12 @@ class QueueStore(BaseStore):
 
     def hand_over(
         self, events: Sequence[OdpEvent], deadline: float | None = None
-    ) -> Mapping[int, Refusal]:
+    ) -> Mapping[int, PublishFailure]:
         """
-        Put *events* into the queue; return why some were refused, by position.
+        Put *events* into the queue; return why some were not stored, by index.
 
         Args:
-            deadline: Time of `monotonic` until which to wait for the answer.
+            deadline: Time of `monotonic` until which to wait for the response.
 
         Raises:
             QueueError: It is unknown whether the events are in the queue.
@@ -132,10 +132,10 @@ class QueueStore(BaseStore):
         messages = [
             QueueMessage(build_key(event), event.json, alias) for event in events
         ]
-        refused = self.engine.publish(messages, deadline)
+        failures = self.engine.publish(messages, deadline)
         self._report_problems(deadline)
-        self._add_waiting(len(events) - len(refused))
-        return refused
+        self._add_waiting(len(events) - len(failures))
+        return failures
 
     def _report_problems(self, deadline: float | None = None) -> None:
         """Report once what in the setup of the queue endangers events."""
@@ -158,11 +158,11 @@ class QueueStore(BaseStore):
     def put(self, logged: Any, holder: EventHolder | None = None) -> bool:
         """Hand over one event; count it as dropped if the queue refuses it."""
         try:
-            refused = bool(self.hand_over([logged]))
+            is_failed = bool(self.hand_over([logged]))
         except QueueError as error:
             self._warn("queue", str(error))
-            refused = True
-        if refused:
+            is_failed = True
+        if is_failed:
             self._lock.hold(lambda: self._counters.drop("queue"))
         return self._waiting >= self._batch_size
 
@@ -179,10 +179,10 @@ class QueueStore(BaseStore):
                 self._lease()
         except QueueError as error:
             pause = _MAX_WAIT_SECONDS
-            self.is_unreachable = True
+            self.is_unavailable = True
             self._warn("queue", f"{error}. The relay tries again every second")
         else:
-            self.is_unreachable = False
+            self.is_unavailable = False
             self._update_depth_if_due()
             self._register_worker()
             self._report_problems()
@@ -206,10 +206,10 @@ class QueueStore(BaseStore):
         self._wakeup.wake()
 
     def _lease(self) -> None:
-        room, room_bytes = self._leases.room, self._leases.room_bytes
-        if room <= 0 or room_bytes <= 0:
+        capacity, capacity_bytes = self._leases.capacity, self._leases.capacity_bytes
+        if capacity <= 0 or capacity_bytes <= 0:
             return
-        leased = self._lease_messages(room, room_bytes)
+        leased = self._lease_messages(capacity, capacity_bytes)
         self.redelivered += sum([message.deliveries > 1 for message in leased])
         parsed = [(message, self._parse_or_reject(message)) for message in leased]
         events = [(m, event) for m, event in parsed if not isinstance(event, str)]
@@ -317,9 +317,9 @@ class QueueStore(BaseStore):
         self._leases.keep(leased)
 
     def _update_depth_if_due(self) -> None:
-        if self._clock() < self._depth_due_at:
+        if self._clock() < self._next_depth_at:
             return
-        self._depth_due_at = self._clock() + _DEPTH_INTERVAL_SECONDS
+        self._next_depth_at = self._clock() + _DEPTH_INTERVAL_SECONDS
         try:
             depth = self.engine.read_depth()
         except QueueError:  # a shard is down: the last measurement stays

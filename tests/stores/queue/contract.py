@@ -224,7 +224,7 @@ class QueueEngineContract:
         engine, other = self.make_engine(), self.make_engine()
         engine.start_pause(1000.0)
         shared = other.read_pause()
-        other.shorten_pause(10.0)
+        other.limit_pause(10.0)
 
         # An engine that shares none has no pause.
         assert shared == 0.0 or 900.0 < shared <= 1000.0

@@ -28,9 +28,9 @@ from odp_logging._stores.queue.messages import (
     DeadLetter,
     Depth,
     LeasedMessage,
+    PublishFailure,
     QueueError,
     QueueMessage,
-    Refusal,
     choose_shard,
 )
 from odp_logging._stores.queue.store import QueueStore
@@ -78,7 +78,7 @@ class LogEngine(QueueEngine):
 
     def publish(
         self, messages: Sequence[QueueMessage], deadline: float | None
-    ) -> Mapping[int, Refusal]:
+    ) -> Mapping[int, PublishFailure]:
         if not self._topic.is_up:
             raise QueueError("the topic is down")
         with self._topic.lock:
@@ -126,12 +126,12 @@ class LogEngine(QueueEngine):
                 self._topic.dead.append(self._build_dead_letter(message, reason))
             for message in [*done, *(message for message, _ in dead)]:
                 finished = self._finished.setdefault(message.shard, set())
-                finished.add(message.number)
+                finished.add(message.entry_id)
                 while self._topic.committed[message.shard] in finished:
                     self._topic.committed[message.shard] += 1
 
     def _build_dead_letter(self, leased: LeasedMessage, reason: str) -> DeadLetter:
-        name = f"{leased.shard}.{leased.number}"
+        name = f"{leased.shard}.{leased.entry_id}"
         return DeadLetter(
             name, leased.message, reason, leased.deliveries, name, time.time()
         )

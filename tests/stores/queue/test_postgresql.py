@@ -277,8 +277,8 @@ def test_events_of_a_lost_answer_are_not_held_until_their_lease_ends(
 
 def test_leases_beyond_deleted_events_do_not_read_them_again(postgres, monkeypatch):
     """The search starts at the oldest event, and finds one that commits late."""
-    monkeypatch.setattr(leases, "_FLOOR_SECONDS", 0.0)
-    monkeypatch.setattr(leases, "_FLOOR_SHARE", 0)
+    monkeypatch.setattr(leases, "_MIN_ID_SECONDS", 0.0)
+    monkeypatch.setattr(leases, "_MIN_ID_FACTOR", 0)
     engine = build_engine(postgres)
     of_outbox = event(7)
     with postgres.connect(autocommit=False) as late:
@@ -286,7 +286,7 @@ def test_leases_beyond_deleted_events_do_not_read_them_again(postgres, monkeypat
         publish(engine, "a", "b", "c")
         engine.acknowledge(lease(engine, 2), [])
         assert name_keys(lease(engine, 2)) == ["c"]
-        assert engine._leases._floor == 4
+        assert engine._leases._min_id == 4
     found = lease(engine)
 
     assert [message.message.body for message in found] == [of_outbox.json]
@@ -315,16 +315,16 @@ def test_a_worker_that_is_woken_in_vain_sleeps_longer(postgres):
     engine.lease(9, 0.01, ROOM)
     postgres.ask("SELECT pg_notify(%s, '')", build_channel(Tables(), "default"))
     found = [list(engine.lease(9, 60.0, ROOM))]
-    vain = taken._idle_wakes
+    vain = taken._idle_count
     publish(build_engine(postgres), "a")
     found.append(list(engine.lease(9, 60.0, ROOM)))
 
     with server.connect():
         postgres.ask("SELECT pg_notify(%s, '')", build_channel(Tables(), "default"))
         start = time.monotonic()
-        assert server.wait_for_notification(60.0, 0.2)
+        assert server.wait_for_notify(60.0, 0.2)
         assert 0.2 <= time.monotonic() - start < 10
-        assert not server.wait_for_notification(0.01)
+        assert not server.wait_for_notify(0.01)
     assert found[0] == [] and vain == 1
     assert name_keys(found[1]) == ["a"]
 

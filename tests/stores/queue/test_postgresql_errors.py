@@ -18,9 +18,9 @@ import pytest
 from odp_logging._stores.queue.messages import QueueError
 from odp_logging._stores.queue.postgresql.engine import PostgresEngine
 from odp_logging._stores.queue.postgresql.values import (
-    encode_blobs,
+    encode_blob_array,
     encode_text,
-    encode_texts,
+    encode_text_array,
 )
 
 from ...postgresql import PostgresServer, needs_postgresql
@@ -109,8 +109,8 @@ def test_parameters_show_no_value():
     """They hold the events, and are in the frames of a traceback."""
     parameters = [
         encode_text("anna"),
-        encode_blobs([b"anna"]),
-        encode_texts(["anna", "anna"]),
+        encode_blob_array([b"anna"]),
+        encode_text_array(["anna", "anna"]),
     ]
 
     assert "anna" not in repr(parameters)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from odp_logging._events.delivery import Cause, Delivery
-from odp_logging._stores.queue.messages import QueueError, Refusal
+from odp_logging._stores.queue.messages import PublishFailure, QueueError
 from odp_logging._stores.queue.postgresql import connection
 from odp_logging._stores.queue.postgresql.engine import PostgresEngine
 
@@ -148,7 +148,7 @@ def test_a_server_that_is_suspended_after_an_insert_holds_no_call(killable):
     killable.ask("ALTER ROLE postgres SET synchronous_commit = off")
     with ExitStack() as frozen:
 
-        def publish_and_freeze(*arguments: Any) -> Mapping[int, Refusal]:
+        def publish_and_freeze(*arguments: Any) -> Mapping[int, PublishFailure]:
             refused = publish_messages(*arguments)
             frozen.enter_context(freeze(killable.pid, find_backend(killable)))
             return refused
@@ -186,9 +186,9 @@ def test_a_statement_that_waits_for_a_lock_ends_on_the_server_too(
     postgres, monkeypatch
 ):
     """The client gives up at its deadline, and the server a moment later."""
-    monkeypatch.setattr(connection, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "_CALL_SECONDS", 0.5)
     engine = build_engine(postgres)
-    engine._server._answer_seconds = 0.5
+    engine._server._call_seconds = 0.5
     with postgres.connect(autocommit=False) as other:
         other.execute("LOCK TABLE odp_events")
         with pytest.raises(QueueError, match=r"gave no answer within 0\.5 s"):

@@ -109,8 +109,8 @@ def test_a_schema_that_runs_again_keeps_the_leases(postgres):
 @needs_postgresql
 def test_tables_of_an_older_version_are_upgraded(postgres):
     """Only the missing steps run, and the comment has the new version."""
-    steps = ("SELECT 1 / 0;\n", "ALTER TABLE {events} ADD COLUMN extra text;\n")
-    postgres.ask(build_schema(Tables(), since=1, steps=steps))
+    migrations = ("SELECT 1 / 0;\n", "ALTER TABLE {events} ADD COLUMN extra text;\n")
+    postgres.ask(build_schema(Tables(), since=1, migrations=migrations))
 
     assert postgres.ask("SELECT extra FROM odp_events") == []
     assert parse_version(read_comment(postgres)) == 2

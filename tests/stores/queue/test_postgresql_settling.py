@@ -7,7 +7,7 @@ import pytest
 from odp_logging import OdpEvent
 from odp_logging._events.delivery import Cause, Delivery
 from odp_logging._stores.queue.messages import QueueError
-from odp_logging._stores.queue.postgresql import counting, dead_letters, leases
+from odp_logging._stores.queue.postgresql import counter, dead_letters, leases
 from odp_logging._stores.queue.postgresql.engine import PostgresEngine
 
 from ...postgresql import needs_postgresql
@@ -72,7 +72,7 @@ def test_a_reason_with_special_characters_is_kept(postgres):
 
 def test_dead_letters_are_read_in_parts(postgres, monkeypatch):
     """By number and by bytes; all are listed, from the oldest."""
-    monkeypatch.setattr(dead_letters, "_PAGE_LETTERS", 4)
+    monkeypatch.setattr(dead_letters, "_PAGE_SIZE", 4)
     monkeypatch.setattr(dead_letters, "_PAGE_BYTES", 60)
     engine = build_engine(postgres)
     publish(engine, *(f"u{n}" for n in range(10)))
@@ -88,9 +88,9 @@ def test_dead_letters_are_read_in_parts(postgres, monkeypatch):
 @pytest.mark.parametrize("change", ["retry", "delete"])
 def test_dead_letters_are_changed_in_parts(postgres, monkeypatch, change):
     """Each within the time of a call; a part that fails leaves those before it done."""
-    monkeypatch.setattr(dead_letters, "_PAGE_LETTERS", 100)
+    monkeypatch.setattr(dead_letters, "_PAGE_SIZE", 100)
     engine = build_engine(postgres)
-    engine._server._answer_seconds = 0.5  # the server's limit is a second more
+    engine._server._call_seconds = 0.5  # the server's limit is a second more
     publish(engine, *(f"u{n}" for n in range(250)))
     engine.acknowledge([], [(found, "no") for found in lease(engine, 250)])
     letters = engine.list_dead_letters()
@@ -126,7 +126,7 @@ def test_a_part_of_the_dead_letters_is_found_without_the_others(
     postgres, monkeypatch, change
 ):
     """In a table without statistics, too: reading all of it would take too long."""
-    monkeypatch.setattr(dead_letters, "_PAGE_LETTERS", 100)
+    monkeypatch.setattr(dead_letters, "_PAGE_SIZE", 100)
     postgres.ask(
         "ALTER TABLE odp_events_dead SET (autovacuum_enabled = off);"
         "INSERT INTO odp_events_dead"
@@ -160,7 +160,7 @@ def test_more_dead_letters_than_one_statement_moves_in_time_are_retried(postgres
     )
     engine = build_engine(postgres)
     letters = engine.list_dead_letters()
-    engine._server._answer_seconds = 0.5
+    engine._server._call_seconds = 0.5
     engine.retry_dead_letters(letters)
 
     assert postgres.ask("SELECT count(*) FROM odp_events") == [(200_000,)]
@@ -257,12 +257,12 @@ def test_a_pause_holds_for_all_relays_and_the_longer_one_stays(postgres):
     assert list(other.take().events) == []
 
 
-def test_a_pause_without_end_can_be_shortened(postgres):
-    """A user with rights for the table may forge one; a relay shortens it."""
+def test_a_pause_without_end_can_be_limited(postgres):
+    """A user with rights for the table may forge one; a relay limits it."""
     engine = build_engine(postgres)
     postgres.ask("INSERT INTO odp_events_pauses VALUES ('infinity', 'default')")
     before = engine.read_pause()
-    engine.shorten_pause(30.0)
+    engine.limit_pause(30.0)
 
     assert before == float("inf")
     assert 29 < engine.read_pause() <= 30
@@ -316,8 +316,8 @@ def test_what_ended_long_ago_is_removed(postgres):
 
 def test_many_events_are_estimated(postgres, monkeypatch):
     """From samples, with gaps and another account between; few are counted."""
-    monkeypatch.setattr(counting, "_EXACT", 100)
-    monkeypatch.setattr(counting, "_SAMPLE_IDS", 50)
+    monkeypatch.setattr(counter, "_EXACT", 100)
+    monkeypatch.setattr(counter, "_SAMPLE_IDS", 50)
     postgres.ask(
         "INSERT INTO odp_events (account, key, body)"
         " SELECT CASE WHEN n % 3 = 0 THEN 'other' ELSE 'default' END, n, 'x'"
@@ -333,7 +333,7 @@ def test_many_events_are_estimated(postgres, monkeypatch):
 
 def test_a_slow_count_is_not_repeated_at_once(postgres, monkeypatch):
     """Its result holds for 20 times as long; a quick one is repeated each time."""
-    monkeypatch.setattr(counting, "_SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(counter, "_SLOW_SECONDS", 0.0)
     times = [0.0, 0.5, 1.0, 9.0, 10.0, 10.5]
     engine = build_engine(postgres, clock=lambda: 0.0)
     engine._counter._clock = lambda: times.pop(0)

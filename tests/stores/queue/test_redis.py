@@ -233,7 +233,7 @@ def test_a_dead_letter_has_reason_and_deliveries(redis):
 
 def test_dead_letters_are_read_in_parts(redis, monkeypatch):
     """All of them, each once, the oldest first; no answer of Redis is long."""
-    monkeypatch.setattr(dead_letters, "_LETTERS_PER_READ", 2)
+    monkeypatch.setattr(dead_letters, "_PAGE_SIZE", 2)
     store = fill_store(redis, 5)
     batch = store.take()
     store.settle(batch, Delivery(5, rejected=dict.fromkeys(range(5), "no")))

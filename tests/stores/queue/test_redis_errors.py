@@ -235,7 +235,7 @@ def test_a_server_that_drips_bytes_ends_a_call_without_a_deadline(
     dripping, monkeypatch
 ):
     """A relay's calls have none; each answer has a limit of its own."""
-    monkeypatch.setattr(connection, "_WHOLE_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "_FULL_RESPONSE_SECONDS", 0.5)
     engine = RedisEngine(parse_url(dripping(b"$1000000\r\n")))
     begin = time.monotonic()
     with pytest.raises(QueueError, match="gave no answer within"):

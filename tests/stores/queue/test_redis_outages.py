@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from odp_logging._events.delivery import Cause, Delivery
-from odp_logging._stores.queue.messages import QueueError, Refusal
+from odp_logging._stores.queue.messages import PublishFailure, QueueError
 from odp_logging._stores.queue.redis.engine import RedisEngine
 from odp_logging._stores.queue.store import QueueStore
 
@@ -87,7 +87,7 @@ def test_a_server_that_hangs_after_an_event_was_stored_delays_no_call(killable):
     publish_messages = store.engine.publish
     with ExitStack() as frozen:
 
-        def publish_and_freeze(*arguments: Any) -> Mapping[int, Refusal]:
+        def publish_and_freeze(*arguments: Any) -> Mapping[int, PublishFailure]:
             refused = publish_messages(*arguments)
             frozen.enter_context(freeze(killable.pid))
             return refused

@@ -1,7 +1,7 @@
 """The engine for PostgreSQL: a table of events, and small tables beside it.
 
 schema.py has the tables and the rights, statements.py the insert of one event for the
-outbox. leases.py, publishing.py, dead_letters.py, registry.py and counting.py have one
+outbox. leases.py, publishing.py, dead_letters.py, registry.py and counter.py have one
 task each, connection.py all sockets, values.py and errors.py what travels on them.
 """
 

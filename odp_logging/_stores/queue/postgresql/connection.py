@@ -17,10 +17,10 @@ from urllib.parse import unquote
 from ...._runtime.extras import format_missing_extra
 from ...._runtime.lock import monotonic
 from ..messages import QueueError
-from .errors import describe_libpq_error, describe_state
+from .errors import format_libpq_error, format_state
 from .schema import SCHEMA_VERSION, parse_version
 from .tables import Tables
-from .values import Parameter, encode_text, read_rows
+from .values import Parameter, encode_text, parse_result
 
 if TYPE_CHECKING:
     from ...._config.queue_url import QueueUrl
@@ -33,7 +33,7 @@ _MISSING = format_missing_extra(
 _NO_LIBPQ = "psycopg finds no libpq; pip install 'psycopg[binary]', or install libpq5"
 
 _CONNECT_SECONDS = 2.0
-_ANSWER_SECONDS = 5.0
+_CALL_SECONDS = 5.0
 """Seconds for a connection to one host, and for a call with all its answers."""
 
 _MIN_SECONDS = 0.05
@@ -57,7 +57,7 @@ class Server:
         url: Hosts, database and credentials.
         tables: Tables of which the version is checked; None for no check.
         clock: Monotonic time in seconds.
-        answer_seconds: Limit of a call without a deadline.
+        call_seconds: Limit of a call without a deadline.
     """
 
     def __init__(
@@ -66,18 +66,18 @@ class Server:
         tables: Tables | None,
         *,
         clock: Callable[[], float] = monotonic,
-        answer_seconds: float = _ANSWER_SECONDS,
+        call_seconds: float = _CALL_SECONDS,
     ) -> None:
         self._url = url
         self._tables = tables
         self._clock = clock
-        self._answer_seconds = answer_seconds
+        self._call_seconds = call_seconds
         self._connection: Any = None
         self._process = 0
-        self._started_at = self._ends_at = 0.0
+        self._started_at = self._deadline = 0.0
         self._is_pooled = False
         self._is_listening = False
-        self.losses = 0
+        self.lost_connections = 0
         """How many connections were lost."""
 
     @contextmanager
@@ -94,7 +94,7 @@ class Server:
                 self._process != os.getpid() or self._is_stale()
             ):
                 self.disconnect()
-                self.losses += 1
+                self.lost_connections += 1
             if self._connection is None:
                 self._open()
             yield
@@ -102,13 +102,13 @@ class Server:
             raise
         except BaseException as error:
             self.disconnect()
-            self.losses += 1
+            self.lost_connections += 1
             # Frames hold password and events in local variables, which tracebacks show.
             traceback.clear_frames(error.__traceback__)
             if not isinstance(error, Exception):
                 raise
             raise QueueError(
-                f"the queue {self._url.display_url} {_describe(error)}"
+                f"the queue {self._url.display_url} {_format_error(error)}"
             ) from None
 
     def run(self, statement: str, *parameters: Parameter) -> list[tuple[Any, ...]]:
@@ -139,25 +139,25 @@ class Server:
             self.run_script(f'LISTEN "{channel}"')
             self._is_listening = True
 
-    def wait_for_notification(self, seconds: float, quiet: float = 0.0) -> bool:
+    def wait_for_notify(self, seconds: float, min_wait: float = 0.0) -> bool:
         """
         Whether there is a notification within *seconds*. Only within `connect`.
 
         Args:
-            quiet: Seconds at the start in which a notification does not end the wait.
+            min_wait: Seconds in which a notification does not end the wait.
         """
         now = self._clock()
-        ends_at, quiet_until = now + seconds, now + min(quiet, seconds)
-        is_notified = False
+        deadline, min_deadline = now + seconds, now + min(min_wait, seconds)
+        has_notify = False
         while True:
-            is_notified = self._has_notification() or is_notified
-            left = (quiet_until if is_notified else ends_at) - self._clock()
+            has_notify = self._has_notify() or has_notify
+            left = (min_deadline if has_notify else deadline) - self._clock()
             if left <= 0:
-                return is_notified
+                return has_notify
             if _poll(self._connection.socket, left):
                 self._connection.consume_input()
 
-    def _has_notification(self) -> bool:
+    def _has_notify(self) -> bool:
         found = False
         while self._connection.notifies() is not None:
             found = True
@@ -194,16 +194,16 @@ class Server:
 
     def _set_limit(self, deadline: float | None) -> None:
         self._started_at = self._clock()
-        seconds = self._answer_seconds
+        seconds = self._call_seconds
         if deadline is not None:
             seconds = max(_MIN_SECONDS, min(seconds, deadline - self._started_at))
-        self._ends_at = self._started_at + seconds
+        self._deadline = self._started_at + seconds
 
-    def _wait(self, ends_at: float, *, write: bool = False) -> None:
-        """Wait until the socket can be read, or written; fail at *ends_at*."""
-        left = ends_at - self._clock()
+    def _wait(self, deadline: float, *, write: bool = False) -> None:
+        """Wait until the socket can be read, or written; fail at *deadline*."""
+        left = deadline - self._clock()
         if left <= 0 or not _poll(self._connection.socket, left, write=write):
-            raise _Failure(f"gave no answer within {ends_at - self._started_at:.3g} s")
+            raise _Failure(f"gave no answer within {deadline - self._started_at:.3g} s")
 
     def _is_stale(self) -> bool:
         """Whether the server has ended the connection while it was not used."""
@@ -225,13 +225,13 @@ class Server:
         """Connect to the first host that accepts, and check the tables."""
         hosts = self._url.hosts
         failure: Exception = _Failure("names no host")
-        for position, (host, port) in enumerate(hosts):
+        for index, (host, port) in enumerate(hosts):
             now = self._clock()
             # Each host has a share: one that is down leaves time for the others.
-            share = (self._ends_at - now) / (len(hosts) - position)
-            ends_at = now + min(share, _CONNECT_SECONDS)
+            host_seconds = (self._deadline - now) / (len(hosts) - index)
+            deadline = now + min(host_seconds, _CONNECT_SECONDS)
             try:
-                self._open_host(host, port, ends_at)
+                self._open_host(host, port, deadline)
                 break
             except Exception as error:
                 failure = error
@@ -240,18 +240,18 @@ class Server:
             raise failure
         self._check_tables()
 
-    def _open_host(self, host: str, port: int | None, ends_at: float) -> None:
+    def _open_host(self, host: str, port: int | None, deadline: float) -> None:
         try:
-            self._log_in(host, port, ends_at)
+            self._log_in(host, port, deadline)
         except Exception as error:
             # A pooler as PgBouncer does not know the parameters of a session.
             if self._is_pooled or "unsupported startup parameter" not in str(error):
                 raise
             self._is_pooled = True
             self.disconnect()
-            self._log_in(host, port, ends_at)
+            self._log_in(host, port, deadline)
 
-    def _log_in(self, host: str, port: int | None, ends_at: float) -> None:
+    def _log_in(self, host: str, port: int | None, deadline: float) -> None:
         from psycopg import pq
 
         self._is_listening = False
@@ -266,7 +266,7 @@ class Server:
                 break
             if state == pq.PollingStatus.FAILED:
                 raise _LibpqError(connection.error_message.decode("utf-8", "replace"))
-            self._wait(ends_at, write=state == pq.PollingStatus.WRITING)
+            self._wait(deadline, write=state == pq.PollingStatus.WRITING)
         # Otherwise sending waits without a limit while the server does not read.
         connection.nonblocking = 1
 
@@ -291,7 +291,7 @@ class Server:
         }
         if not self._is_pooled:
             # The server ends a statement shortly after this client gave it up.
-            milliseconds = int(self._answer_seconds * 1000) + 1000
+            milliseconds = int(self._call_seconds * 1000) + 1000
             words["options"] = f"-c statement_timeout={milliseconds}"
         return " ".join(
             f"{name}={_quote_word(str(value))}"
@@ -304,9 +304,9 @@ class Server:
             return
         version = self.read_version(self._tables)
         if version == 0:
-            raise _Failure(describe_state("42P01", self._tables.name))
+            raise _Failure(format_state("42P01", self._tables.name))
         if version != SCHEMA_VERSION:
-            raise _Failure(describe_state("42703", self._tables.name))
+            raise _Failure(format_state("42703", self._tables.name))
 
     def read_version(self, tables: Tables) -> int | None:
         """
@@ -324,26 +324,26 @@ class Server:
 
         connection = self._connection
         while connection.flush():
-            self._wait(self._ends_at, write=True)
+            self._wait(self._deadline, write=True)
             # A server that is blocked until its answers are read reads no more.
             if _poll(connection.socket, 0.0):
                 connection.consume_input()
-        answers: list[list[tuple[Any, ...]]] = []
+        results: list[list[tuple[Any, ...]]] = []
         failed: Any = None
         while True:
             while connection.is_busy():
-                self._wait(self._ends_at)
+                self._wait(self._deadline)
                 connection.consume_input()
             result = connection.get_result()
             if result is None:
                 break
             if result.status in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
-                answers.append(read_rows(result))
+                results.append(parse_result(result))
             elif failed is None:
                 failed = result
         if failed is not None:
             raise self._build_failure(failed)
-        return answers
+        return results
 
     def _build_failure(self, result: Any) -> Exception:
         from psycopg import pq
@@ -352,18 +352,18 @@ class Server:
         if not state:  # libpq's own error: the connection is lost
             return _LibpqError(result.error_message.decode("utf-8", "replace"))
         table = "" if self._tables is None else self._tables.name
-        return _Failure(describe_state(state.decode(), table))
+        return _Failure(format_state(state.decode(), table))
 
 
 class _LibpqError(Exception):
     """An error of libpq; its text is not shown."""
 
 
-def _describe(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     if isinstance(error, _Failure):
         return str(error)
     if isinstance(error, _LibpqError) or type(error).__module__.startswith("psycopg"):
-        return describe_libpq_error(str(error))
+        return format_libpq_error(str(error))
     if isinstance(error, OSError) and error.errno:
         return f"cannot be reached: {os.strerror(error.errno)}"
     return f"gave an answer that cannot be read ({type(error).__name__})"

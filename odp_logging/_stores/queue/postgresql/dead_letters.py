@@ -8,9 +8,9 @@ from ..base import MAX_BODY_BYTES
 from ..messages import DeadLetter, QueueError, QueueMessage
 from .connection import Server
 from .tables import Tables
-from .values import encode_number, encode_numbers, encode_text
+from .values import encode_int, encode_int_array, encode_text
 
-_PAGE_LETTERS = 1_000
+_PAGE_SIZE = 1_000
 _PAGE_BYTES = MAX_BODY_BYTES
 """
 Dead letters of one statement, and bytes of their bodies after which it ends.
@@ -80,14 +80,14 @@ class DeadLetters:
             last = int(page[-1].id)
 
     def _read_page(self, last: int) -> Iterator[DeadLetter]:
-        rows = self._server.run(
+        result = self._server.run(
             _LIST.format_map(self._names),
             self._account,
-            encode_number(last),
-            encode_number(_PAGE_LETTERS),
-            encode_number(_PAGE_BYTES),
+            encode_int(last),
+            encode_int(_PAGE_SIZE),
+            encode_int(_PAGE_BYTES),
         )
-        for id_, event_id, version, body, reason, deliveries, dead_since in rows:
+        for id_, event_id, version, body, reason, deliveries, dead_since in result:
             message = QueueMessage(b"", body, self._alias, version)
             yield DeadLetter(
                 str(id_), message, reason, deliveries, str(event_id), dead_since
@@ -111,11 +111,11 @@ class DeadLetters:
                     self._server.run(
                         statement.format_map(self._names),
                         self._account,
-                        encode_numbers(ids),
+                        encode_int_array(ids),
                         # Without them, and without statistics of the table, all of it
                         # is read: a second for each million letters.
-                        encode_number(min(ids)),
-                        encode_number(max(ids)),
+                        encode_int(min(ids)),
+                        encode_int(max(ids)),
                     )
             except QueueError as error:
                 if not done:
@@ -130,12 +130,10 @@ class DeadLetters:
 def _split(letters: Sequence[DeadLetter]) -> Iterator[Sequence[DeadLetter]]:
     """Yield *letters* in pages, by number and bytes, in their order."""
     start = size = 0
-    for position, letter in enumerate(letters):
+    for index, letter in enumerate(letters):
         size += len(letter.message.body)
-        if position > start and (
-            position - start == _PAGE_LETTERS or size > _PAGE_BYTES
-        ):
-            yield letters[start:position]
-            start, size = position, len(letter.message.body)
+        if index > start and (index - start == _PAGE_SIZE or size > _PAGE_BYTES):
+            yield letters[start:index]
+            start, size = index, len(letter.message.body)
     if letters:
         yield letters[start:]

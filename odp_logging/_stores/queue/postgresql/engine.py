@@ -16,12 +16,12 @@ from ..messages import (
     DeadLetter,
     Depth,
     LeasedMessage,
+    PublishFailure,
     QueueMessage,
-    Refusal,
 )
 from ..url_options import UrlOption, parse_choice
 from .connection import Server, load
-from .counting import Counter
+from .counter import Counter
 from .dead_letters import DeadLetters
 from .leases import Leases
 from .publishing import Publisher
@@ -158,7 +158,7 @@ class PostgresEngine(QueueEngine):
 
     def publish(
         self, messages: Sequence[QueueMessage], deadline: float | None = None
-    ) -> Mapping[int, Refusal]:
+    ) -> Mapping[int, PublishFailure]:
         """Insert *messages*, within the high-water mark."""
         return self._publisher.publish(messages, deadline)
 
@@ -188,17 +188,17 @@ class PostgresEngine(QueueEngine):
         """Return the remaining seconds of a pause."""
         return self._registry.read_pause()
 
-    def shorten_pause(self, seconds: float) -> None:
+    def limit_pause(self, seconds: float) -> None:
         """Let the pause of this account end after *seconds* at the latest."""
-        self._registry.shorten_pause(seconds)
+        self._registry.limit_pause(seconds)
 
     def find_problems(self, deadline: float | None = None) -> Sequence[str]:
         """Return the settings of the server that lose events in a crash."""
         with self._server.connect(deadline):
-            rows = self._server.run(_SETTINGS)
+            settings = self._server.run(_SETTINGS)
         return [
             _PROBLEMS[name].format(queue=self.url.display_url)
-            for name, value in rows
+            for name, value in settings
             if value == "off"
         ]
 

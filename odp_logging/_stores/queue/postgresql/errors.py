@@ -100,7 +100,7 @@ _LOGIN = (
 """Words of an error at the login, the first one that is found counts."""
 
 
-def describe_state(state: str, table: str) -> str:
+def format_state(state: str, table: str) -> str:
     """Return what an error with the SQLSTATE *state* means."""
     known = _STATES.get(state) or _CLASSES.get(state[:2])
     if known is None:
@@ -108,14 +108,14 @@ def describe_state(state: str, table: str) -> str:
     return known.format(table=table)
 
 
-def describe_libpq_error(text: str) -> str:
+def format_libpq_error(text: str) -> str:
     """Return why there is no connection, by libpq's *text*."""
     # The name of the database or role stands between these words.
     if "database" in text and "does not exist" in text:
         return "has no database of that name"
     if "role" in text and "does not exist" in text:
         return _PASSWORD
-    for words, problem in _LOGIN:
+    for words, message in _LOGIN:
         if words in text:
-            return problem
+            return message
     return "refused the connection for another reason; see the server's log"

@@ -20,7 +20,7 @@ from ..base import MAX_BODY_BYTES, TOO_LARGE
 from ..messages import LeasedMessage, QueueMessage
 from .connection import Server
 from .tables import Tables
-from .values import encode_number, encode_numbers, encode_text, join_numbers, quote
+from .values import encode_int, encode_int_array, encode_text, format_int_array, quote
 
 _WINDOW = 20_000
 """Events among which a worker looks for one that it may lease.
@@ -28,8 +28,8 @@ _WINDOW = 20_000
 It bounds the time of a lease where most of the oldest events have the same customer.
 """
 
-_FLOOR_SECONDS = 1.0
-_FLOOR_SHARE = 20
+_MIN_ID_SECONDS = 1.0
+_MIN_ID_FACTOR = 20
 """
 How long the search starts at the oldest event that was seen: a second, or 20 times what
 it takes to search from the beginning.
@@ -39,7 +39,7 @@ search from the beginning reads all of them. It finds events before the oldest o
 was seen: those of a transaction that committed late.
 """
 
-_MAX_QUIET_SECONDS = 0.3
+_MAX_IDLE_SECONDS = 0.3
 """Longest time for which a worker that was woken in vain stays asleep."""
 
 _SETTINGS = """\
@@ -58,10 +58,10 @@ _LEASE = """\
 {settings}, pg_advisory_xact_lock({lock});
 WITH busy AS MATERIALIZED (
     SELECT id, key, worker FROM {leases}
-    WHERE account = {account} AND id >= {floor} AND leased_until > clock_timestamp()
+    WHERE account = {account} AND id >= {min_id} AND leased_until > clock_timestamp()
 ), oldest AS (
     SELECT id, key, body FROM {events}
-    WHERE account = {account} AND id >= {floor} ORDER BY account, id LIMIT {window}
+    WHERE account = {account} AND id >= {min_id} ORDER BY account, id LIMIT {window}
 ), free AS (
     SELECT id, key, octet_length(body) AS size FROM oldest
     WHERE id NOT IN (SELECT id FROM busy)
@@ -83,7 +83,7 @@ WHERE lease.leased_until <= clock_timestamp()
 RETURNING id, deliveries;
 """
 
-_FLOOR = """\
+_READ_MIN_ID = """\
 SELECT id FROM {events} WHERE account = {account} ORDER BY account, id LIMIT 1;
 """
 
@@ -110,7 +110,7 @@ SET leased_until = '-infinity', worker = '', deliveries = deliveries - 1
 WHERE account = {account} AND worker = {worker} AND id = ANY({ids});
 """
 
-_RELEASE_OTHERS = """\
+_RELEASE_REST = """\
 {settings};
 UPDATE {leases}
 SET leased_until = '-infinity', worker = '', deliveries = deliveries - 1
@@ -182,13 +182,13 @@ class Leases:
         self._channel = build_channel(tables, alias)
         self._account = encode_text(alias)
         self._read = _READ.format_map(self._texts)
-        self._held: set[int] = set()
+        self._leased_ids: set[int] = set()
         self._unacknowledged: set[int] = set()
         self._is_in_doubt = False
-        self._losses = 0
-        self._idle_wakes = 0
-        self._floor = 0
-        self._floor_due_at = self._renewal_due_at = 0.0
+        self._lost_connections = 0
+        self._idle_count = 0
+        self._min_id = 0
+        self._next_min_id_at = self._next_renewal_at = 0.0
 
     def lease(self, limit: int, wait: float, max_bytes: int) -> list[LeasedMessage]:
         """Lease the oldest events, or the first ones that arrive within *wait*."""
@@ -202,54 +202,54 @@ class Leases:
                 return found
         with self._server.connect():
             found = self._lease_now(limit, max_bytes)
-        self._idle_wakes = 0 if found else self._idle_wakes + 1
+        self._idle_count = 0 if found else self._idle_count + 1
         return found
 
     def _wait(self, seconds: float) -> bool:
         """Whether a notification comes within *seconds*."""
         # It wakes all idle workers, and the first one takes the event. The others then
         # do not look for every single one.
-        quiet = min(_MAX_QUIET_SECONDS, 0.01 * 2 ** min(self._idle_wakes, 10))
-        return self._server.wait_for_notification(
-            seconds, quiet if self._idle_wakes else 0.0
+        min_wait = min(_MAX_IDLE_SECONDS, 0.01 * 2 ** min(self._idle_count, 10))
+        return self._server.wait_for_notify(
+            seconds, min_wait if self._idle_count else 0.0
         )
 
     def _lease_now(self, limit: int, max_bytes: int) -> list[LeasedMessage]:
         started_at = self._clock()
-        is_floor_due = started_at >= self._floor_due_at
-        if is_floor_due:
-            self._floor = 0
+        with_min_id = started_at >= self._next_min_id_at
+        if with_min_id:
+            self._min_id = 0
         # Until the bodies are read: rows without a reader stay leased to this worker.
         self._is_in_doubt = True
-        script = _LEASE + _FLOOR * is_floor_due
-        _, rows, *floor = self._server.run_script(
+        script = _LEASE + _READ_MIN_ID * with_min_id
+        _, result, *first = self._server.run_script(
             self._format(
                 script,
-                floor=self._floor,
+                min_id=self._min_id,
                 window=_WINDOW,
                 limit=limit,
                 max_bytes=max_bytes,
             )
         )
-        if floor:
-            self._floor = floor[0][0][0] if floor[0] else 0
+        if first:
+            self._min_id = first[0][0][0] if first[0] else 0
             now = self._clock()
-            self._floor_due_at = now + max(
-                _FLOOR_SECONDS, _FLOOR_SHARE * (now - started_at)
+            self._next_min_id_at = now + max(
+                _MIN_ID_SECONDS, _MIN_ID_FACTOR * (now - started_at)
             )
-        found = self._read_messages(dict(rows)) if rows else []
+        found = self._read_messages(dict(result)) if result else []
         self._is_in_doubt = False
-        self._held.update(message.number for message in found)
+        self._leased_ids.update(message.entry_id for message in found)
         return found
 
     def _read_messages(self, deliveries: dict[int, int]) -> list[LeasedMessage]:
-        rows = self._server.run(
+        result = self._server.run(
             self._read,
             self._account,
-            encode_numbers(list(deliveries)),
-            encode_number(MAX_BODY_BYTES),
+            encode_int_array(list(deliveries)),
+            encode_int(MAX_BODY_BYTES),
         )
-        missing = deliveries.keys() - {row[0] for row in rows}
+        missing = deliveries.keys() - {row[0] for row in result}
         if missing:  # another worker was late to acknowledge them
             self._server.run_script(self._format(_REMOVE, ids=list(missing)))
         return [
@@ -260,41 +260,43 @@ class Leases:
                 deliveries[id_],
                 TOO_LARGE if is_too_large else "",
             )
-            for id_, version, body, is_too_large in rows
+            for id_, version, body, is_too_large in result
         ]
 
     def _release_unknown(self) -> None:
         """Release events that were leased by a call without an answer."""
-        kept = self._held | self._unacknowledged
-        self._server.run_script(self._format(_RELEASE_OTHERS, ids=list(kept)))
+        kept = self._leased_ids | self._unacknowledged
+        self._server.run_script(self._format(_RELEASE_REST, ids=list(kept)))
         self._is_in_doubt = False
 
     def renew(self, leased: Sequence[LeasedMessage]) -> Sequence[LeasedMessage]:
         """Renew leases if it is time, and leave out what other workers took over."""
-        self._held = {message.number for message in leased}
-        now, losses = self._clock(), self._server.losses
+        self._leased_ids = {message.entry_id for message in leased}
+        now, lost_connections = self._clock(), self._server.lost_connections
         # At once after a lost connection: a crashed server may not know the leases.
-        is_due = now >= self._renewal_due_at or losses != self._losses
+        is_due = (
+            now >= self._next_renewal_at or lost_connections != self._lost_connections
+        )
         if not leased or not is_due:
             return leased
         with self._server.connect():
-            _, rows = self._server.run_script(
-                self._format(_RENEW, ids=list(self._held))
+            _, result = self._server.run_script(
+                self._format(_RENEW, ids=list(self._leased_ids))
             )
         # Four times per lease: a renewal that fails can be repeated in time.
-        self._renewal_due_at = now + self._lease_seconds / 4
-        self._losses = losses
-        kept = {id_ for (id_,) in rows}
-        return [message for message in leased if message.number in kept]
+        self._next_renewal_at = now + self._lease_seconds / 4
+        self._lost_connections = lost_connections
+        kept = {id_ for (id_,) in result}
+        return [message for message in leased if message.entry_id in kept]
 
     def release(self, leased: Sequence[LeasedMessage]) -> None:
         """Return *leased* to the queue, and subtract this delivery."""
         if not leased:
             return
-        ids = [message.number for message in leased]
+        ids = [message.entry_id for message in leased]
         with self._server.connect():
             self._server.run_script(self._format(_RELEASE, ids=ids))
-        self._held.difference_update(ids)
+        self._leased_ids.difference_update(ids)
 
     def acknowledge(
         self, done: Sequence[LeasedMessage], dead: Sequence[tuple[LeasedMessage, str]]
@@ -303,11 +305,11 @@ class Leases:
         messages = [*done, *(message for message, _ in dead)]
         if not messages:
             return
-        ids = [message.number for message in messages]
+        ids = [message.entry_id for message in messages]
         self._unacknowledged.update(ids)
         script = _REMOVE
         reasons = ", ".join(
-            f"({message.number}::bigint, {quote(reason)}, {message.deliveries})"
+            f"({message.entry_id}::bigint, {quote(reason)}, {message.deliveries})"
             for message, reason in dead
         )
         if dead:
@@ -315,10 +317,10 @@ class Leases:
         with self._server.connect():
             self._server.run_script(self._format(script, ids=ids, reasons=reasons))
         self._unacknowledged.difference_update(ids)
-        self._held.difference_update(ids)
+        self._leased_ids.difference_update(ids)
 
     def _format(self, script: str, ids: Sequence[int] = (), **texts: object) -> str:
-        return script.format_map({**self._texts, "ids": join_numbers(ids), **texts})
+        return script.format_map({**self._texts, "ids": format_int_array(ids), **texts})
 
 
 def build_channel(tables: Tables, alias: str) -> str:

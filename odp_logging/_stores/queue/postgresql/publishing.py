@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..messages import QueueError, QueueMessage, Refusal, refuse_full
+from ..messages import PublishFailure, QueueError, QueueMessage, build_full_failure
 from .connection import Server
-from .counting import Counter
+from .counter import Counter
 from .leases import build_channel
 from .statements import hash_key
 from .tables import Tables
-from .values import encode_blobs, encode_numbers, encode_text, encode_texts
+from .values import encode_blob_array, encode_int_array, encode_text, encode_text_array
 
 if TYPE_CHECKING:
     from ...._config.queue_url import QueueUrl
@@ -62,26 +62,28 @@ class Publisher:
         self._insert = _INSERT.format_map(vars(tables))
         self._channel = encode_text(build_channel(tables, url.alias))
         self._known = 0
-        self._count_due_at = 0.0
+        self._next_count_at = 0.0
 
     def publish(
         self, messages: Sequence[QueueMessage], deadline: float | None
-    ) -> Mapping[int, Refusal]:
+    ) -> Mapping[int, PublishFailure]:
         """See `QueueEngine.publish`."""
-        refused = {
-            position: self._refuse_large()
-            for position, message in enumerate(messages)
+        failures = {
+            index: self._build_too_large_failure()
+            for index, message in enumerate(messages)
             if len(message.body) > _MAX_BODY_BYTES
         }
-        positions = [n for n in range(len(messages)) if n not in refused]
-        if not positions:
-            return refused
+        indexes = [n for n in range(len(messages)) if n not in failures]
+        if not indexes:
+            return failures
         with self._server.connect(deadline):
-            room = self._measure_room(len(positions))
-            refused.update(dict.fromkeys(positions[room:], refuse_full(self._url)))
-            self._insert_all([messages[n] for n in positions[:room]])
+            capacity = self._read_capacity(len(indexes))
+            failures.update(
+                dict.fromkeys(indexes[capacity:], build_full_failure(self._url))
+            )
+            self._insert_all([messages[n] for n in indexes[:capacity]])
         self._notify(deadline)
-        return refused
+        return failures
 
     def _insert_all(self, messages: Sequence[QueueMessage]) -> None:
         # In one transaction if they fit. If a later one of several fails, all are in
@@ -90,21 +92,21 @@ class Publisher:
             self._server.run(
                 self._insert,
                 encode_text(alias),
-                encode_numbers([hash_key(message.key) for message in part]),
-                encode_texts([message.version for message in part]),
-                encode_blobs([message.body for message in part]),
+                encode_int_array([hash_key(message.key) for message in part]),
+                encode_text_array([message.version for message in part]),
+                encode_blob_array([message.body for message in part]),
             )
             self._known += len(part)
 
-    def _measure_room(self, wanted: int) -> int:
+    def _read_capacity(self, count: int) -> int:
         """Return how many events the queue takes; counted only where it may be full."""
         # Approximate: other applications may add events before this one does.
         limit = self._url.high_water
         # Above half of the mark at each call, since other applications add events as
         # well.
-        if self._clock() >= self._count_due_at or self._known + wanted > limit / 2:
+        if self._clock() >= self._next_count_at or self._known + count > limit / 2:
             self._known = self._counter.count()
-            self._count_due_at = self._clock() + _RECOUNT_SECONDS
+            self._next_count_at = self._clock() + _RECOUNT_SECONDS
         return max(0, limit - self._known)
 
     def _notify(self, deadline: float | None) -> None:
@@ -117,8 +119,8 @@ class Publisher:
         except QueueError:
             pass
 
-    def _refuse_large(self) -> Refusal:
-        return Refusal(
+    def _build_too_large_failure(self) -> PublishFailure:
+        return PublishFailure(
             f"the queue {self._url.display_url} takes events of at most"
             f" {_MAX_BODY_BYTES:,} bytes",
             in_doubt=False,
@@ -130,14 +132,14 @@ def _split(
 ) -> Iterator[tuple[str, Sequence[QueueMessage]]]:
     """Yield alias and messages of each statement, in their order."""
     start = size = 0
-    for position, message in enumerate(messages):
+    for index, message in enumerate(messages):
         first = messages[start]
-        if position > start and (
+        if index > start and (
             message.alias != first.alias
             or size + len(message.body) > _MAX_STATEMENT_BYTES
         ):
-            yield first.alias, messages[start:position]
-            start, size = position, 0
+            yield first.alias, messages[start:index]
+            start, size = index, 0
         size += len(message.body)
     if messages:
         yield messages[start].alias, messages[start:]

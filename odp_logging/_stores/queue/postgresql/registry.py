@@ -51,7 +51,7 @@ ON CONFLICT (account) DO UPDATE
 SET paused_until = greatest(pause.paused_until, excluded.paused_until)\
 """
 
-_SHORTEN_PAUSE = """\
+_LIMIT_PAUSE = """\
 UPDATE {pauses}
 SET paused_until = least(paused_until,
     clock_timestamp() + interval '{milliseconds} milliseconds')
@@ -88,13 +88,13 @@ class Registry:
         self._name = name
         self._texts = {**vars(tables), "account": quote(alias), "name": quote(name)}
         self._account = encode_text(alias)
-        self._due_at = 0.0
+        self._next_register_at = 0.0
         self._is_registered = False
 
     def register(self, seconds: float) -> None:
         """Let this worker count as alive for *seconds*, if it is time to renew that."""
         now = self._clock()
-        if self._is_registered and now < self._due_at:
+        if self._is_registered and now < self._next_register_at:
             return
         script = _REGISTER.format_map(
             {**self._texts, "milliseconds": int(seconds * 1000)}
@@ -103,7 +103,7 @@ class Registry:
             self._server.run_script(script)
         self._is_registered = True
         # Several times per registration: one that fails can be repeated in time.
-        self._due_at = now + seconds / 6
+        self._next_register_at = now + seconds / 6
 
     def unregister(self) -> None:
         """Remove this worker, unless it was never registered."""
@@ -119,10 +119,10 @@ class Registry:
     def list_consumers(self) -> Sequence[Consumer]:
         """Return live workers, and ended ones that still hold events."""
         with self._server.connect():
-            rows = self._server.run(_LIST.format_map(self._texts), self._account)
+            result = self._server.run(_LIST.format_map(self._texts), self._account)
         return [
-            Consumer(name, held, max(0.0, idle), is_alive=bool(is_alive))
-            for name, held, idle, is_alive in rows
+            Consumer(name, pending, max(0.0, idle), is_alive=bool(is_alive))
+            for name, pending, idle, is_alive in result
         ]
 
     def start_pause(self, seconds: float) -> None:
@@ -130,9 +130,9 @@ class Registry:
         if seconds > 0:
             self._change_pause(_START_PAUSE, seconds)
 
-    def shorten_pause(self, seconds: float) -> None:
+    def limit_pause(self, seconds: float) -> None:
         """Let a pause of the account end after *seconds* at the latest."""
-        self._change_pause(_SHORTEN_PAUSE, seconds)
+        self._change_pause(_LIMIT_PAUSE, seconds)
 
     def _change_pause(self, script: str, seconds: float) -> None:
         milliseconds = int(seconds * 1000)
@@ -144,5 +144,7 @@ class Registry:
     def read_pause(self) -> float:
         """Return the remaining seconds of a pause."""
         with self._server.connect():
-            rows = self._server.run(_READ_PAUSE.format_map(self._texts), self._account)
-        return max(0.0, rows[0][0]) if rows else 0.0
+            result = self._server.run(
+                _READ_PAUSE.format_map(self._texts), self._account
+            )
+        return max(0.0, result[0][0]) if result else 0.0

@@ -80,7 +80,7 @@ CREATE TABLE IF NOT EXISTS {pauses} (
 );
 """
 
-STEPS = (_CREATE,)
+MIGRATIONS = (_CREATE,)
 """What leads from each version of the tables to the next one; the first creates them.
 
 A new version adds a step, and `SCHEMA_VERSION` is the number of steps. A step that was
@@ -107,18 +107,20 @@ _COMMENT = "odp-logging queue, schema "
 
 
 def build_schema(
-    tables: Tables, *, since: int = 0, steps: Sequence[str] = STEPS
+    tables: Tables, *, since: int = 0, migrations: Sequence[str] = MIGRATIONS
 ) -> str:
     """
     Return the SQL that leads from version *since* of the tables to the newest one.
 
     Args:
         since: Version of the tables that exist; 0 if there are none.
-        steps: The SQL that leads from each version to the next.
+        migrations: The SQL that leads from each version to the next.
     """
     names = vars(tables)
-    parts = [step.format_map(names) for step in steps[since:]]
-    parts.append(f"COMMENT ON TABLE {tables.events} IS '{_COMMENT}{len(steps)}';\n")
+    parts = [migration.format_map(names) for migration in migrations[since:]]
+    parts.append(
+        f"COMMENT ON TABLE {tables.events} IS '{_COMMENT}{len(migrations)}';\n"
+    )
     return "".join(parts)
 
 

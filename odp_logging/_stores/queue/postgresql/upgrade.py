@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..messages import QueueError
 from .connection import Server
-from .schema import STEPS, build_schema
+from .schema import MIGRATIONS, build_schema
 from .tables import Tables
 
 if TYPE_CHECKING:
@@ -24,21 +24,21 @@ def upgrade_tables(
     tables: Tables,
     *,
     clock: Callable[[], float],
-    steps: Sequence[str] = STEPS,
+    migrations: Sequence[str] = MIGRATIONS,
 ) -> str:
     """
     Create or upgrade *tables* in one transaction; return what was done, in one line.
 
     Args:
-        steps: The SQL that leads from each version to the next.
+        migrations: The SQL that leads from each version to the next.
 
     Raises:
         QueueError: A table of that name is not of this library, or is of a newer
             version; or a statement failed. Nothing has changed.
     """
-    name, newest = url.display_url, len(steps)
+    name, target = url.display_url, len(migrations)
     # A connection of its own: it has no time limit that an upgrade would exceed.
-    server = Server(url, None, clock=clock, answer_seconds=_UPGRADE_SECONDS)
+    server = Server(url, None, clock=clock, call_seconds=_UPGRADE_SECONDS)
     try:
         with server.connect():
             # No ROLLBACK: an error ends the connection, and the server rolls back.
@@ -50,18 +50,20 @@ def upgrade_tables(
                     f"the queue {name} has a table of that name that is not of this"
                     " library; use another one with table="
                 )
-            if version > newest:
+            if version > target:
                 raise QueueError(
                     f"the queue {name} has tables of version {version}, and this"
-                    f" library knows {newest}; upgrade the library"
+                    f" library knows {target}; upgrade the library"
                 )
-            if version < newest:
-                server.run_script(build_schema(tables, since=version, steps=steps))
+            if version < target:
+                server.run_script(
+                    build_schema(tables, since=version, migrations=migrations)
+                )
             server.run_script("COMMIT")
     finally:
         server.disconnect()
-    if version == newest:
-        return f"{name}: the tables have version {newest}; nothing to do"
+    if version == target:
+        return f"{name}: the tables have version {target}; nothing to do"
     if version == 0:
-        return f"{name}: the tables are created, in version {newest}"
-    return f"{name}: the tables are upgraded from version {version} to {newest}"
+        return f"{name}: the tables are created, in version {target}"
+    return f"{name}: the tables are upgraded from version {version} to {target}"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 # From pg_type.dat; the same in every version.
 _BYTEA, _INT8, _INT4, _TEXT, _FLOAT8 = 17, 20, 23, 25, 701
-_ARRAYS = {_BYTEA: 1001, _INT8: 1016, _TEXT: 1009}
+_ARRAY_TYPES = {_BYTEA: 1001, _INT8: 1016, _TEXT: 1009}
 """Numbers of PostgreSQL's types, and of arrays of them."""
 
 
@@ -31,22 +31,22 @@ def encode_text(value: str) -> Parameter:
     return Parameter(_TEXT, value.replace("\0", "").encode("utf-8", "replace"))
 
 
-def encode_number(value: int) -> Parameter:
+def encode_int(value: int) -> Parameter:
     """Return a parameter of the type bigint."""
     return Parameter(_INT8, struct.pack(">q", value))
 
 
-def encode_numbers(values: Sequence[int]) -> Parameter:
+def encode_int_array(values: Sequence[int]) -> Parameter:
     """Return a parameter of the type bigint[]."""
     return _encode_array(_INT8, [struct.pack(">q", value) for value in values])
 
 
-def encode_texts(values: Sequence[str]) -> Parameter:
+def encode_text_array(values: Sequence[str]) -> Parameter:
     """Return a parameter of the type text[]."""
     return _encode_array(_TEXT, [encode_text(value).value for value in values])
 
 
-def encode_blobs(values: Sequence[bytes]) -> Parameter:
+def encode_blob_array(values: Sequence[bytes]) -> Parameter:
     """Return a parameter of the type bytea[]."""
     return _encode_array(_BYTEA, values)
 
@@ -58,7 +58,7 @@ def _encode_array(kind: int, items: Sequence[bytes]) -> Parameter:
         parts.append(struct.pack(">ii", len(items), 1))
     for item in items:
         parts += (struct.pack(">i", len(item)), item)
-    return Parameter(_ARRAYS[kind], b"".join(parts))
+    return Parameter(_ARRAY_TYPES[kind], b"".join(parts))
 
 
 def quote(text: str) -> str:
@@ -68,9 +68,9 @@ def quote(text: str) -> str:
     return f"E'{quoted}'"
 
 
-def join_numbers(numbers: Sequence[int]) -> str:
-    """Return an array of *numbers* as SQL, for scripts."""
-    return f"'{{{','.join(map(str, numbers))}}}'::bigint[]"
+def format_int_array(values: Sequence[int]) -> str:
+    """Return an array of *values* as SQL, for scripts."""
+    return f"'{{{','.join(map(str, values))}}}'::bigint[]"
 
 
 def _decode_text(value: bytes) -> str:
@@ -87,7 +87,7 @@ _PLAIN: dict[int, Callable[[bytes], Any]] = {_INT4: int, _INT8: int, _FLOAT8: fl
 """How an answer is read, by its type; other types are text."""
 
 
-def read_rows(result: Any) -> list[tuple[Any, ...]]:
+def parse_result(result: Any) -> list[tuple[Any, ...]]:
     """Return the rows of a ``PGresult``."""
     columns = range(result.nfields)
     readers = [

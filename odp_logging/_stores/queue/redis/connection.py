@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ...._runtime.extras import format_missing_extra
 from ...._runtime.lock import monotonic
 from ..messages import QueueError
-from .errors import describe_answer, describe_silence, find_code
-from .sockets import AnswerLimits, limit_connection
+from .errors import find_code, format_connection_error, format_response_error
+from .sockets import ResponseLimits, limit_connection
 
 if TYPE_CHECKING:
     from ...._config.queue_url import QueueUrl
@@ -24,11 +24,11 @@ _MISSING = format_missing_extra(
 )
 
 _CONNECT_SECONDS = 2.0
-_ANSWER_SECONDS = 5.0
-"""Seconds for a connection, and for the next byte of an answer."""
+_RESPONSE_SECONDS = 5.0
+"""Seconds for a connection, and for the next byte of a response."""
 
-_WHOLE_ANSWER_SECONDS = 20.0
-"""Seconds for a whole answer where a call has no deadline; shorter than a lease."""
+_FULL_RESPONSE_SECONDS = 20.0
+"""Seconds for a whole response where a call has no deadline; shorter than a lease."""
 
 _MIN_SECONDS = 0.05
 _DEFAULT_PORT = 6379
@@ -53,11 +53,11 @@ class Servers:
         self.is_sentinel = "sentinel" in url.flavours
         self._url = url
         self._clock = clock
-        self._seeds = url.hosts
+        self._startup_nodes = url.hosts
         self._client: Any = None
         self._seconds = 0.0
-        self.limits = AnswerLimits(_WHOLE_ANSWER_SECONDS, clock)
-        """What the connections allow an answer."""
+        self.limits = ResponseLimits(_FULL_RESPONSE_SECONDS, clock)
+        """What the connections allow a response."""
 
     @contextmanager
     def connect(self, deadline: float | None = None) -> Iterator[None]:
@@ -67,8 +67,8 @@ class Servers:
         Raises:
             QueueError: Any failure. The next call opens new connections.
         """
-        outer = sys.exc_info()[1]
-        self.limits.ends_at = math.inf if deadline is None else deadline
+        handled = sys.exc_info()[1]
+        self.limits.deadline = math.inf if deadline is None else deadline
         seconds = self._seconds_until(deadline)
         if seconds != self._seconds:
             self.disconnect()  # its sockets have another timeout
@@ -85,7 +85,7 @@ class Servers:
             traceback.clear_frames(error.__traceback__)
             if not isinstance(error, Exception):
                 raise
-            raise QueueError(self.describe_error(error, outer)) from None
+            raise QueueError(self.format_error(error, handled)) from None
 
     def get_client(self, key: str) -> Any:
         """Return a client of the server that holds *key*. Only within `connect`."""
@@ -96,18 +96,18 @@ class Servers:
         return self._client.get_redis_connection(node)
 
     def group_by_server(self, keys: Mapping[int, str]) -> list[list[int]]:
-        """Return the numbers of *keys*, grouped by server."""
+        """Return the shards of *keys*, grouped by server."""
         if not self.is_cluster:
             return [list(keys)]
         groups: dict[str, list[int]] = {}
-        for number, key in keys.items():
+        for shard, key in keys.items():
             node = self._client.get_node_from_key(key)
-            groups.setdefault(node.name, []).append(number)
+            groups.setdefault(node.name, []).append(shard)
         return list(groups.values())
 
     @property
-    def answer_seconds(self) -> float:
-        """Seconds that Redis has for an answer. Only within `connect`."""
+    def response_seconds(self) -> float:
+        """Seconds that Redis has for a response. Only within `connect`."""
         return self._seconds
 
     def disconnect(self) -> None:
@@ -127,7 +127,7 @@ class Servers:
     def _seconds_until(self, deadline: float | None) -> float:
         """Return the socket timeout: the limit, halved until it fits *deadline*."""
         # In few steps, because a new timeout needs a new connection.
-        seconds = _ANSWER_SECONDS
+        seconds = _RESPONSE_SECONDS
         if deadline is not None:
             left = max(_MIN_SECONDS, deadline - self._clock())
             while seconds > left:
@@ -161,12 +161,12 @@ class Servers:
     def _open_server(self, host: str, port: int | None, **options: Any) -> Any:
         from redis.client import Redis
 
-        def begin_connection(connection: Any) -> None:
-            # Before the first answer, which may be that to AUTH.
+        def start_connection(connection: Any) -> None:
+            # Before the first response, which may be that to AUTH.
             limit_connection(connection, self.limits)
             connection.on_connect()
 
-        options["redis_connect_func"] = begin_connection
+        options["redis_connect_func"] = start_connection
         return Redis(host, port or _DEFAULT_PORT, **options)
 
     def _find_master(self, service: str, options: Mapping[str, Any]) -> tuple[str, int]:
@@ -181,7 +181,7 @@ class Servers:
         )
         for host, port in self._url.hosts:
             try:
-                address = self._ask_sentinel(host, port, service, options)
+                address = self._query_sentinel(host, port, service, options)
             except Exception as error:
                 failure = error
                 continue
@@ -190,7 +190,7 @@ class Servers:
                 return name.decode() if isinstance(name, bytes) else name, int(number)
         raise failure
 
-    def _ask_sentinel(
+    def _query_sentinel(
         self, host: str, port: int | None, service: str, options: Mapping[str, Any]
     ) -> Any:
         open_access = {**options, "credential_provider": None}
@@ -210,7 +210,10 @@ class Servers:
 
         # With the nodes found earlier, since those of the URL may be down now.
         build_node: Any = ClusterNode
-        nodes = [build_node(host, port or _DEFAULT_PORT) for host, port in self._seeds]
+        nodes = [
+            build_node(host, port or _DEFAULT_PORT)
+            for host, port in self._startup_nodes
+        ]
         cluster: Any = RedisCluster(
             startup_nodes=nodes,
             # Called once a connection is ready.
@@ -218,21 +221,23 @@ class Servers:
             **options,
         )
         found = [(node.host, node.port) for node in cluster.get_nodes()]
-        self._seeds = tuple(dict.fromkeys((*self._url.hosts, *found)))
+        self._startup_nodes = tuple(dict.fromkeys((*self._url.hosts, *found)))
         return cluster
 
-    def describe_error(
-        self, error: Exception, outer: BaseException | None = None
+    def format_error(
+        self, error: Exception, handled: BaseException | None = None
     ) -> str:
         """
         Return one line that describes *error*, without the text that it quotes.
 
         Args:
-            outer: The exception that the application was handling before, if any.
+            handled: The exception that the application was handling before, if any.
         """
-        answer = describe_answer(error, is_cluster=self.is_cluster)
-        problem = answer or describe_silence(error, outer, seconds=self._seconds)
-        return f"the queue {self._url.display_url} {problem}"
+        response = format_response_error(error, is_cluster=self.is_cluster)
+        message = response or format_connection_error(
+            error, handled, seconds=self._seconds
+        )
+        return f"the queue {self._url.display_url} {message}"
 
 
 def _check(url: QueueUrl) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..messages import Consumer
 from .streams import GROUP, Streams
 
-_SWEEP_INTERVAL_SECONDS = 300.0
+_CLEANUP_INTERVAL_SECONDS = 300.0
 
 
 class Consumers:
@@ -25,17 +25,17 @@ class Consumers:
         self._streams = streams
         self._forget_after = forget_after
         self._clock = clock
-        self._sweep_due_at = 0.0
+        self._next_cleanup_at = 0.0
 
     def remove_idle(self) -> None:
         """Remove workers from the group that are long idle and hold nothing."""
         # Each relay that starts adds names of its own; without this they add up.
         now = self._clock()
-        if now < self._sweep_due_at:
+        if now < self._next_cleanup_at:
             return
-        self._sweep_due_at = now + min(_SWEEP_INTERVAL_SECONDS, self._forget_after)
+        self._next_cleanup_at = now + min(_CLEANUP_INTERVAL_SECONDS, self._forget_after)
         for shard in self._streams.shards:
-            for consumer in self._list_of_shard(shard):
+            for consumer in self._list_in_shard(shard):
                 # XGROUP DELCONSUMER drops pending entries: they would be lost.
                 if consumer.idle > self._forget_after and not consumer.pending:
                     self._streams.get_client(shard).xgroup_delconsumer(
@@ -62,10 +62,10 @@ class Consumers:
         return [
             consumer
             for shard in self._streams.shards
-            for consumer in self._list_of_shard(shard)
+            for consumer in self._list_in_shard(shard)
         ]
 
-    def _list_of_shard(self, shard: int) -> list[Consumer]:
+    def _list_in_shard(self, shard: int) -> list[Consumer]:
         found = self._streams.get_client(shard).xinfo_consumers(
             self._streams.get_key(shard), GROUP
         )

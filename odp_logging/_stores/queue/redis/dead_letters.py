@@ -7,10 +7,10 @@ from typing import Any
 
 from ..messages import DeadLetter
 from .entries import encode_message, parse_dead_letter
-from .sockets import AnswerTooLarge
+from .sockets import ResponseTooLarge
 from .streams import Streams
 
-_LETTERS_PER_READ = 1_000
+_PAGE_SIZE = 1_000
 """Number of dead letters per XRANGE: Redis serves no other client meanwhile."""
 
 # A script, because no command returns only some fields of an entry.
@@ -26,7 +26,7 @@ return entries
 """
 """Reads one dead letter that is too large; its body stays in Redis."""
 
-_RETRY_UNREAD = """
+_RETRY_WITHOUT_BODY = """
 local entries = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
 if #entries == 0 then return 0 end
 local fields, kept = entries[1][2], {}
@@ -63,22 +63,22 @@ class DeadLetters:
 
     def _read_shard(self, shard: int) -> Iterator[DeadLetter]:
         start = b"-"
-        count = _LETTERS_PER_READ
+        count = _PAGE_SIZE
         while True:
             try:
                 entries = self._read_entries(shard, start, count)
-            except AnswerTooLarge:
+            except ResponseTooLarge:
                 if count > 1:
                     count = max(1, count // 8)
                     continue
                 entries = self._read_without_body(shard, start)
-            for number, fields in entries:
-                yield parse_dead_letter(shard, number, fields)
+            for entry_id, fields in entries:
+                yield parse_dead_letter(shard, entry_id, fields)
             if len(entries) < count:
                 return
             start = b"(" + entries[-1][0]
-            # Slowly: each answer that is too large was received in part.
-            count = min(2 * count, _LETTERS_PER_READ)
+            # Slowly: each response that is too large was received in part.
+            count = min(2 * count, _PAGE_SIZE)
 
     def _read_entries(self, shard: int, start: bytes, count: int) -> Any:
         client, key = self._streams.get_client(shard), self._streams.get_dead_key(shard)
@@ -88,37 +88,37 @@ class DeadLetters:
     def _read_without_body(self, shard: int, start: bytes) -> Any:
         client, key = self._streams.get_client(shard), self._streams.get_dead_key(shard)
         return [
-            (number, dict(zip(fields[::2], fields[1::2])))
-            for number, fields in client.eval(_READ_WITHOUT_BODY, 1, key, start)
+            (entry_id, dict(zip(fields[::2], fields[1::2])))
+            for entry_id, fields in client.eval(_READ_WITHOUT_BODY, 1, key, start)
         ]
 
     def retry(self, letters: Sequence[DeadLetter]) -> None:
         """Move *letters* to the ends of their streams."""
         with self._streams.connect():
             for letter in letters:
-                shard, number = _parse_id(letter)
+                shard, entry_id = _parse_id(letter)
                 # Added first, and no transaction: Redis would carry out XDEL where
                 # XADD fails.
                 client = self._streams.get_client(shard)
                 key = self._streams.get_key(shard)
                 dead_key = self._streams.get_dead_key(shard)
                 if not letter.message.body:  # was not read
-                    client.eval(_RETRY_UNREAD, 2, dead_key, key, number)
+                    client.eval(_RETRY_WITHOUT_BODY, 2, dead_key, key, entry_id)
                     continue
                 client.xadd(key, encode_message(letter.message))
-                client.xdel(dead_key, number)
+                client.xdel(dead_key, entry_id)
 
     def delete(self, letters: Sequence[DeadLetter]) -> None:
         """Delete *letters*."""
         with self._streams.connect():
             for letter in letters:
-                shard, number = _parse_id(letter)
+                shard, entry_id = _parse_id(letter)
                 self._streams.get_client(shard).xdel(
-                    self._streams.get_dead_key(shard), number
+                    self._streams.get_dead_key(shard), entry_id
                 )
 
 
 def _parse_id(letter: DeadLetter) -> tuple[int, str]:
     """Return shard and entry of a dead letter."""
-    shard, _, number = letter.id.partition(".")
-    return int(shard), number
+    shard, _, entry_id = letter.id.partition(".")
+    return int(shard), entry_id

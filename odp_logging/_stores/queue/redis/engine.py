@@ -17,8 +17,8 @@ from ..messages import (
     DeadLetter,
     Depth,
     LeasedMessage,
+    PublishFailure,
     QueueMessage,
-    Refusal,
 )
 from ..url_options import UrlOption, parse_name, parse_number
 from .connection import Servers, load
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _FORGET_AFTER_SECONDS = 3600.0
 
-_ENDLESS = -1
+_NO_EXPIRY = -1
 """What PTTL answers for a key that does not expire."""
 
 
@@ -104,7 +104,7 @@ class RedisEngine(QueueEngine):
 
     def publish(
         self, messages: Sequence[QueueMessage], deadline: float | None = None
-    ) -> Mapping[int, Refusal]:
+    ) -> Mapping[int, PublishFailure]:
         """Add *messages* to their streams, within the high-water mark."""
         return self._publisher.publish(messages, deadline)
 
@@ -146,7 +146,7 @@ class RedisEngine(QueueEngine):
         with self._streams.connect():
             return max(0.0, self._read_pause()) / 1000
 
-    def shorten_pause(self, seconds: float) -> None:
+    def limit_pause(self, seconds: float) -> None:
         """Let the pause end after *seconds*."""
         with self._streams.connect():
             self._streams.get_pause_client().pexpire(
@@ -156,7 +156,7 @@ class RedisEngine(QueueEngine):
     def _read_pause(self) -> float:
         """Return the remaining milliseconds; negative if there is no pause."""
         left: int = self._streams.get_pause_client().pttl(self._streams.pause_key)
-        return math.inf if left == _ENDLESS else left
+        return math.inf if left == _NO_EXPIRY else left
 
     def find_problems(self, deadline: float | None = None) -> Sequence[str]:
         """Return the settings of the servers that delete events."""

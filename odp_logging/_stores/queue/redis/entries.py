@@ -29,27 +29,27 @@ def encode_dead_letter(leased: LeasedMessage, reason: str) -> dict[Any, Any]:
         **encode_message(leased.message),
         "reason": reason,
         "deliveries": leased.deliveries,
-        "from": leased.number,
+        "from": leased.entry_id,
     }
 
 
 def parse_dead_letter(
-    shard: int, number: bytes, fields: Mapping[bytes, bytes]
+    shard: int, entry_id: bytes, fields: Mapping[bytes, bytes]
 ) -> DeadLetter:
-    """Return the dead letter that is entry *number* of a shard."""
+    """Return the dead letter that is entry *entry_id* of a shard."""
     return DeadLetter(
-        id=f"{shard}.{number.decode()}",
+        id=f"{shard}.{entry_id.decode()}",
         message=parse_message(fields),
         reason=_decode_text(fields.get(b"reason")),
         deliveries=int(fields.get(b"deliveries", b"0")),
         source=_decode_text(fields.get(b"from")),
-        dead_since=parse_time(number),
+        dead_since=parse_time(entry_id),
     )
 
 
-def parse_time(number: bytes) -> float:
+def parse_time(entry_id: bytes) -> float:
     """Return the time at which Redis added an entry, in epoch seconds."""
-    return int(number.partition(b"-")[0]) / 1000
+    return int(entry_id.partition(b"-")[0]) / 1000
 
 
 def _decode_text(field: bytes | None) -> str:

@@ -1,6 +1,6 @@
 """Words for what Redis answers, and for why it does not; never the text of an error.
 
-The text of an answer may quote a value, and in a pipeline it begins with the command.
+The text of a response may quote a value, and in a pipeline it begins with the command.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from ...._runtime.faults import UNTRUSTED, describe_fault, list_causes
-from .sockets import MAX_ENTRIES_BYTES, AnswerTooLarge
+from .sockets import MAX_ENTRIES_BYTES, ResponseTooLarge
 
 _CODES = {
     "AskError": "ASK",
@@ -27,9 +27,9 @@ _CODES = {
     "ReadOnlyError": "READONLY",
     "TryAgainError": "TRYAGAIN",
 }
-"""The code of an answer, by the class of `redis` that is raised without it."""
+"""The code of a response, by the class of `redis` that is raised without it."""
 
-_ANSWERS = {
+_ERROR_MESSAGES = {
     "ASK": "is moving a shard to another server",
     "BUSY": "is busy with a script of another program",
     "CLUSTERDOWN": "is a cluster that is down",
@@ -44,7 +44,7 @@ _ANSWERS = {
     "WRONGPASS": "refuses the user or password of its URL",
     "WRONGTYPE": "has a key of another type with the name of a stream",
 }
-"""What an answer means, by its code."""
+"""What a response means, by its code."""
 
 _CODE = re.compile("-?([A-Z]{2,20})(?= |$)")
 _COMMAND = re.compile("'([a-z]{2,20}(?:[| ][a-z]{2,20})?)' command")
@@ -52,7 +52,7 @@ _AUTHENTICATION = ("WRONGPASS", "NOAUTH")
 
 
 def find_code(error: BaseException) -> str:
-    """Return the code of an answer, such as ``"NOPERM"``; empty if there is none."""
+    """Return the code of a response, such as ``"NOPERM"``; empty if there is none."""
     # Class names instead of classes: importing `redis` takes 0.1 s.
     text = _get_text(error)
     if " MOVED " in f" {text}":
@@ -67,7 +67,7 @@ def find_code(error: BaseException) -> str:
     if by_class:
         return by_class
     match = _CODE.match(text)
-    return match[1] if match and is_refusal(error) else ""
+    return match[1] if match and is_response_error(error) else ""
 
 
 def _get_text(error: BaseException) -> str:
@@ -75,12 +75,12 @@ def _get_text(error: BaseException) -> str:
     return str(error).rpartition("caused error: ")[2]
 
 
-def is_refusal(error: BaseException) -> bool:
+def is_response_error(error: BaseException) -> bool:
     """Whether Redis answered with *error*: the connection works."""
     return any(base.__name__ == "ResponseError" for base in type(error).__mro__)
 
 
-def describe_answer(error: Exception, *, is_cluster: bool) -> str:
+def format_response_error(error: Exception, *, is_cluster: bool) -> str:
     """Return what Redis answered; empty if it did not answer."""
     code, text = find_code(error), _get_text(error)
     if code == "MOVED" and not is_cluster:
@@ -92,28 +92,28 @@ def describe_answer(error: Exception, *, is_cluster: bool) -> str:
         command = _COMMAND.search(text)
         missing = f"the command {command[1].upper()}" if command else "a command or key"
         return f"does not permit this user {missing} that the library needs (NOPERM)"
-    if code in _ANSWERS:
-        return f"{_ANSWERS[code]} ({code})"
+    if code in _ERROR_MESSAGES:
+        return f"{_ERROR_MESSAGES[code]} ({code})"
     if "unknown command" in text.lower():
         return "is older than Redis 6.2, which this needs"
     if type(error).__name__ == "InvalidResponse":
         return "does not speak the protocol of Redis; check host and port"
-    if is_refusal(error):
+    if is_response_error(error):
         return f"answered with the error {code}" if code else "refused a command"
     return ""
 
 
-def describe_silence(
-    error: Exception, outer: BaseException | None, *, seconds: float
+def format_connection_error(
+    error: Exception, handled: BaseException | None, *, seconds: float
 ) -> str:
     """
-    Return why Redis gave no answer.
+    Return why Redis gave no response.
 
     Args:
-        outer: The exception that the application was handling before, if any.
-        seconds: Time that the answer was given.
+        handled: The exception that the application was handling before, if any.
+        seconds: Time that the response was given.
     """
-    if isinstance(error, AnswerTooLarge):
+    if isinstance(error, ResponseTooLarge):
         return f"sent an answer of more than {MAX_ENTRIES_BYTES // 1024**2} MiB"
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return (
@@ -124,7 +124,7 @@ def describe_silence(
         # Not a fault of the network. The name is what its report needs.
         return f"gave an answer that cannot be read ({type(error).__name__})"
     # `redis` raises its own exceptions while it handles those of the system.
-    causes = list_causes(error, outer)
+    causes = list_causes(error, handled)
     for cause in reversed(causes):
         if words := describe_fault(cause, seconds=seconds):
             return words

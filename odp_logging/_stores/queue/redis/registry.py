@@ -21,7 +21,7 @@ class _Registration(NamedTuple):
     """When a worker was last seen, and until when it counts; in server milliseconds."""
 
     seen: int
-    expires: int
+    expiry: int
 
 
 class Registry:
@@ -38,13 +38,13 @@ class Registry:
         self._streams = streams
         self._consumer = consumer
         self._clock = clock
-        self._due_at = 0.0
+        self._next_register_at = 0.0
         self._is_registered = False
 
     def register(self, seconds: float) -> None:
         """Let this worker count as alive for *seconds*, if it is time to renew that."""
         now = self._clock()
-        if self._is_registered and now < self._due_at:
+        if self._is_registered and now < self._next_register_at:
             return
         with self._streams.connect():
             seen = self._read_server_time()
@@ -53,10 +53,10 @@ class Registry:
             pipeline.hset(self._streams.worker_key, self._consumer, text)
             pipeline.expire(self._streams.worker_key, _KEEP_SECONDS)
             pipeline.execute()
-            self._remove_expired(seen)
+            self._remove_stale(seen)
         self._is_registered = True
         # Several times per registration: one that fails can be repeated in time.
-        self._due_at = now + seconds / 6
+        self._next_register_at = now + seconds / 6
 
     def unregister(self) -> None:
         """Remove this worker, unless it was never registered."""
@@ -67,17 +67,15 @@ class Registry:
                     self._streams.worker_key, self._consumer
                 )
 
-    def list_live(self, of_group: Sequence[Consumer]) -> list[Consumer]:
-        """
-        Return the live workers, and those *of_group* that ended and still hold events.
-        """
-        group = {consumer.name: consumer for consumer in of_group}
+    def list_live(self, consumers: Sequence[Consumer]) -> list[Consumer]:
+        """Return live workers, and those of *consumers* that ended and hold events."""
+        group = {consumer.name: consumer for consumer in consumers}
         with self._streams.connect():
             now = self._read_server_time()
             live = {
                 name: (now - registration.seen) / 1000
-                for name, registration in self._read_registrations()
-                if registration.expires > now
+                for name, registration in self._read_workers()
+                if registration.expiry > now
             }
         found = []
         for name, seconds in live.items():
@@ -86,24 +84,24 @@ class Registry:
             found.append(known._replace(idle=idle, is_alive=True))
         return found + [consumer for consumer in group.values() if consumer.pending]
 
-    def _remove_expired(self, now: int) -> None:
+    def _remove_stale(self, now: int) -> None:
         """Delete the registrations of killed workers."""
-        expired = [
+        stale = [
             name
-            for name, registration in self._read_registrations()
-            if registration.expires <= now
+            for name, registration in self._read_workers()
+            if registration.expiry <= now
         ]
-        if expired:
-            self._streams.get_worker_client().hdel(self._streams.worker_key, *expired)
+        if stale:
+            self._streams.get_worker_client().hdel(self._streams.worker_key, *stale)
 
-    def _read_registrations(self) -> Iterator[tuple[str, _Registration]]:
+    def _read_workers(self) -> Iterator[tuple[str, _Registration]]:
         key = self._streams.worker_key
         for name, text in self._streams.get_worker_client().hgetall(key).items():
             try:
-                seen, expires = map(int, text.split())
+                seen, expiry = map(int, text.split())
             except ValueError:  # not written by this library
                 continue
-            yield name.decode(errors="replace"), _Registration(seen, expires)
+            yield name.decode(errors="replace"), _Registration(seen, expiry)
 
     def _read_server_time(self) -> int:
         seconds, microseconds = self._streams.get_worker_client().time()

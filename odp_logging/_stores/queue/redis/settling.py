@@ -46,14 +46,14 @@ class Settler:
         """
         reasons = {message.id: reason for message, reason in dead}
         messages = [*done, *(message for message, _ in dead)]
-        refusal: Exception | None = None
+        failure: Exception | None = None
         with self._streams.connect():
-            for shard, of_shard in group_by_shard(messages).items():
-                refused = self._store_dead_letters(shard, of_shard, reasons)
-                refusal = refusal or next(iter(refused.values()), None)
-                self._remove(shard, [m for m in of_shard if m.id not in refused])
-        if refusal is not None:
-            raise QueueError(self._streams.servers.describe_error(refusal))
+            for shard, shard_messages in group_by_shard(messages).items():
+                failures = self._store_dead_letters(shard, shard_messages, reasons)
+                failure = failure or next(iter(failures.values()), None)
+                self._remove(shard, [m for m in shard_messages if m.id not in failures])
+        if failure is not None:
+            raise QueueError(self._streams.servers.format_error(failure))
 
     def _store_dead_letters(
         self,
@@ -62,7 +62,7 @@ class Settler:
         reasons: Mapping[tuple[int, Any], str],
     ) -> dict[tuple[int, Any], Exception]:
         """Store the dead letters of a shard; return what Redis refused, by id."""
-        additions = self._streams.get_client(shard).pipeline(transaction=False)
+        pipeline = self._streams.get_client(shard).pipeline(transaction=False)
         dead_key = self._streams.get_dead_key(shard)
         added: list[tuple[int, Any]] = []
         for message in messages:
@@ -70,34 +70,34 @@ class Settler:
                 continue
             added.append(message.id)
             fields = encode_dead_letter(message, reasons[message.id])
-            if message.problem:  # was not read, so it cannot be written
+            if message.reason:  # was not read, so it cannot be written
                 keys = self._streams.get_key(shard), dead_key
-                additions.eval(
-                    _COPY_ENTRY, 2, *keys, message.number, *_list_details(fields)
+                pipeline.eval(
+                    _COPY_ENTRY, 2, *keys, message.entry_id, *_list_details(fields)
                 )
             else:
-                additions.xadd(dead_key, fields)
-        answers = additions.execute(raise_on_error=False) if added else []
-        refused = {
-            number: answer
-            for number, answer in zip(added, answers)
-            if isinstance(answer, Exception)
+                pipeline.xadd(dead_key, fields)
+        responses = pipeline.execute(raise_on_error=False) if added else []
+        failures = {
+            id_: response
+            for id_, response in zip(added, responses)
+            if isinstance(response, Exception)
         }
         # A call that fails is repeated, and must not store them a second time.
-        self._stored.update(number for number in added if number not in refused)
-        return refused
+        self._stored.update(id_ for id_ in added if id_ not in failures)
+        return failures
 
     def _remove(self, shard: int, messages: Sequence[LeasedMessage]) -> None:
         if not messages:
             return
         key = self._streams.get_key(shard)
-        numbers = [message.number for message in messages]
+        entry_ids = [message.entry_id for message in messages]
         # Deleted first. A deleted entry that is still leased is never delivered, and
         # XAUTOCLAIM removes its lease. One without a lease would stay for ever.
-        removal = self._streams.get_client(shard).pipeline(transaction=False)
-        removal.xdel(key, *numbers)
-        removal.xack(key, GROUP, *numbers)
-        removal.execute()
+        pipeline = self._streams.get_client(shard).pipeline(transaction=False)
+        pipeline.xdel(key, *entry_ids)
+        pipeline.xack(key, GROUP, *entry_ids)
+        pipeline.execute()
         self._stored.difference_update(message.id for message in messages)
 
 

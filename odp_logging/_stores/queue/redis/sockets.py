@@ -1,7 +1,7 @@
-"""Limits of one answer of Redis: its time and its size.
+"""Limits of one response of Redis: its time and its size.
 
 A socket's timeout is that of one `recv`. A server that sends a byte now and then would
-hold a call for ever, and an answer of any size would be in memory as a whole.
+hold a call for ever, and a response of any size would be in memory as a whole.
 """
 
 from __future__ import annotations
@@ -14,66 +14,66 @@ from typing import Any
 from ..base import MAX_BODY_BYTES
 
 MAX_ENTRY_BYTES = MAX_BODY_BYTES
-"""Largest answer with one entry, in bytes."""
+"""Largest response with one entry, in bytes."""
 
 MAX_ENTRIES_BYTES = 16 * 1024**2
-"""Largest answer with several entries; they are read one by one if it is larger.
+"""Largest response with several entries; they are read one by one if it is larger.
 
-An answer is in memory about three times: as it is received, and parsed."""
-
-
-class AnswerTooLarge(Exception):
-    """Redis sends more than `AnswerLimits` permit; the connection is closed."""
+A response is in memory about three times: as it is received, and parsed."""
 
 
-class AnswerLimits:
+class ResponseTooLarge(Exception):
+    """Redis sends more than `ResponseLimits` permit; the connection is closed."""
+
+
+class ResponseLimits:
     """
-    What all connections of one thread allow an answer.
+    What all connections of one thread allow a response.
 
     Args:
-        seconds: Longest time from a request to the end of its answer.
+        seconds: Longest time from a request to the end of its response.
         clock: Monotonic time in seconds.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._request_ends_at = math.inf
+        self._request_deadline = math.inf
         self._max_bytes = math.inf
         self._received = 0
-        self.ends_at = math.inf
+        self.deadline = math.inf
         """Time of *clock* at which the whole call ends, with all of its requests."""
 
     @contextmanager
     def limit_bytes(self, entries: int) -> Iterator[None]:
-        """Raise `AnswerTooLarge` if the answer with so many *entries* is too large."""
+        """Raise `ResponseTooLarge` if one with so many *entries* is too large."""
         self._max_bytes = MAX_ENTRY_BYTES if entries == 1 else MAX_ENTRIES_BYTES
         try:
             yield
         finally:
             self._max_bytes = math.inf
 
-    def begin_request(self) -> None:
-        """Begin to measure the next answer."""
-        self._request_ends_at = self._clock() + self._seconds
+    def start_request(self) -> None:
+        """Begin to measure the next response."""
+        self._request_deadline = self._clock() + self._seconds
         self._received = 0
 
     def count(self, size: int) -> None:
-        """Count *size* bytes of the answer."""
+        """Count *size* bytes of the response."""
         self._received += size
         if self._received > self._max_bytes:
-            raise AnswerTooLarge
+            raise ResponseTooLarge
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until the answer has to be complete."""
-        return min(self.ends_at, self._request_ends_at) - self._clock()
+        """Seconds until the response has to be complete."""
+        return min(self.deadline, self._request_deadline) - self._clock()
 
 
 class LimitedSocket:
     """A connected *sock* whose answers are within *limits*; otherwise as it is."""
 
-    def __init__(self, sock: Any, limits: AnswerLimits) -> None:
+    def __init__(self, sock: Any, limits: ResponseLimits) -> None:
         self._sock = sock
         self._limits = limits
         self._timeout: float | None = sock.gettimeout()
@@ -88,25 +88,25 @@ class LimitedSocket:
 
     def sendall(self, data: Any) -> None:
         """Send a request, or a part of it."""
-        self._limits.begin_request()
-        self._shorten_timeout()
+        self._limits.start_request()
+        self._apply_timeout()
         self._sock.sendall(data)
 
     def recv(self, size: int, *flags: int) -> bytes:
-        """Receive a part of an answer."""
-        self._shorten_timeout()
+        """Receive a part of a response."""
+        self._apply_timeout()
         data: bytes = self._sock.recv(size, *flags)
         self._limits.count(len(data))
         return data
 
     def recv_into(self, buffer: Any, *arguments: int) -> int:
-        """Receive a part of an answer into *buffer*."""
-        self._shorten_timeout()
+        """Receive a part of a response into *buffer*."""
+        self._apply_timeout()
         size: int = self._sock.recv_into(buffer, *arguments)
         self._limits.count(size)
         return size
 
-    def _shorten_timeout(self) -> None:
+    def _apply_timeout(self) -> None:
         if self._timeout == 0:  # asks only whether there is something
             return
         left = self._limits.seconds_left
@@ -119,7 +119,7 @@ class LimitedSocket:
         )
 
 
-def limit_connection(connection: Any, limits: AnswerLimits) -> None:
+def limit_connection(connection: Any, limits: ResponseLimits) -> None:
     """Apply *limits* to a new *connection* of `redis`."""
     # Private attributes: `redis` has no option for a socket of its own.
     connection._sock = LimitedSocket(connection._sock, limits)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...._runtime.lock import monotonic
 from ..messages import VERSION, LeasedMessage
-from .errors import find_code, is_refusal
+from .errors import find_code, is_response_error
 
 if TYPE_CHECKING:
     from ...._config.queue_url import QueueUrl
@@ -33,7 +33,7 @@ _PAUSE_PREFIX = "odp:relay:pause:"
 _OTHER = 1024
 """Number of the first shard of the streams besides this account's."""
 
-_MIN_SHARDS_SEARCHED = 16
+_MIN_SHARDS_TO_SCAN = 16
 """Number of shards in which a relay looks for entries at least."""
 
 _REFRESH_SECONDS = 5.0
@@ -78,7 +78,7 @@ class Streams:
         self._own_path, self._other_path = _find_paths(url)
         self._other_shards: list[int] = []
         self._unknown_shards: list[int] = []
-        self._refresh_due_at = 0.0
+        self._next_refresh_at = 0.0
         self._stream: str = url.get_option("stream")
         self._own_count: int = url.get_option("shards")
         self.replicas: int = url.get_option("replicas")
@@ -166,24 +166,24 @@ class Streams:
 
         A Redis that does not permit this leaves all as the URL says.
         """
-        if self._clock() < self._refresh_due_at:
+        if self._clock() < self._next_refresh_at:
             return
-        self._try(self._agree_on_shards)
+        self._try(self._sync_shard_count)
         if reading:
             self._other_shards = self._find_other_shards()
             self._unknown_shards = self._find_unknown_shards()
-        self._refresh_due_at = self._clock() + _REFRESH_SECONDS
+        self._next_refresh_at = self._clock() + _REFRESH_SECONDS
 
     def _try(self, work: Callable[[], T]) -> T | None:
         """Return what *work* does, or None if Redis or one server of many refuses."""
         try:
             return work()
         except Exception as error:
-            if not (is_refusal(error) or self.is_only_this_server(error)):
+            if not (is_response_error(error) or self.is_only_this_server(error)):
                 raise
         return None
 
-    def _agree_on_shards(self) -> None:
+    def _sync_shard_count(self) -> None:
         client = self.servers.get_client(self.shards_key)
         text = client.get(self.shards_key) or b"0"
         recorded = int(text) if text.isdigit() and len(text) < 5 else 0
@@ -196,29 +196,31 @@ class Streams:
     def _find_unknown_shards(self) -> list[int]:
         """Return the shards beyond the known number that have entries."""
         # Applications of earlier versions do not name their number of shards.
-        last = min(_OTHER, max(_MIN_SHARDS_SEARCHED, 2 * self.count))
+        last = min(_OTHER, max(_MIN_SHARDS_TO_SCAN, 2 * self.count))
         keys = {shard: self.get_key(shard) for shard in range(self.count, last)}
         found: list[int] = []
         for shards in self.servers.group_by_server(keys) if keys else ():
-            found += self._try(partial(self._select_filled, shards)) or ()
+            found += self._try(partial(self._select_non_empty, shards)) or ()
         return sorted(found)
 
-    def _select_filled(self, shards: Sequence[int]) -> list[int]:
+    def _select_non_empty(self, shards: Sequence[int]) -> list[int]:
         """Return those of *shards* with entries; all are on one server."""
-        lengths = self.get_client(shards[0]).pipeline(transaction=False)
+        pipeline = self.get_client(shards[0]).pipeline(transaction=False)
         for shard in shards:
-            lengths.xlen(self.get_key(shard))
-            lengths.xlen(self.get_dead_key(shard))
-        answers = lengths.execute(raise_on_error=False)
+            pipeline.xlen(self.get_key(shard))
+            pipeline.xlen(self.get_dead_key(shard))
+        responses = pipeline.execute(raise_on_error=False)
         return [
             shard
-            for shard, waiting, dead in zip(shards, answers[::2], answers[1::2])
+            for shard, waiting, dead in zip(shards, responses[::2], responses[1::2])
             if any(isinstance(length, int) and length for length in (waiting, dead))
         ]
 
     def _find_other_shards(self) -> list[int]:
-        numbers = range(_OTHER, _OTHER + self.count)
-        return [shard for shard in numbers if self._try(partial(self._is_read, shard))]
+        candidates = range(_OTHER, _OTHER + self.count)
+        return [
+            shard for shard in candidates if self._try(partial(self._is_read, shard))
+        ]
 
     def _is_read(self, shard: int) -> bool:
         """Whether a stream besides this account's has entries to read."""
@@ -236,11 +238,11 @@ class Streams:
         """Return what in the setup endangers events; without rights, what is known."""
         problems = []
         policies = {self._try(partial(self._read_policy, n)) for n in self.shards}
-        evicting = sorted(p for p in policies if p and p.startswith("allkeys"))
-        if evicting:
+        unsafe = sorted(p for p in policies if p and p.startswith("allkeys"))
+        if unsafe:
             problems.append(
                 f"the queue {self.url.display_url} loses events when it is full:"
-                f" maxmemory-policy is {evicting[0]}, with which Redis deletes streams."
+                f" maxmemory-policy is {unsafe[0]}, with which Redis deletes streams."
                 " Set it to noeviction"
             )
         if self.count > self._own_count:

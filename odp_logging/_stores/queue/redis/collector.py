@@ -1,6 +1,6 @@
 """How many entries to read at once: their sizes are not known before.
 
-XREADGROUP and XAUTOCLAIM take a number of entries, and an answer is in memory as a
+XREADGROUP and XAUTOCLAIM take a number of entries, and a response is in memory as a
 whole. So entries are read in steps, whose number follows from the sizes seen so far.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from ..messages import LeasedMessage
 
 
-class EntrySizes:
-    """The sizes of the entries that one worker has read lately."""
+class SizeEstimate:
+    """Estimates the size of an entry from those that one worker has read lately."""
 
     def __init__(self) -> None:
         self.mean = 1.0
@@ -24,11 +24,11 @@ class EntrySizes:
         return max(1, min(limit, self._count, int(max_bytes / self.mean)))
 
     def reset(self) -> None:
-        """Begin again with one entry: an answer was too large to be read."""
+        """Begin again with one entry: a response was too large to be read."""
         self._count = 1
 
     def add(self, sizes: Sequence[int]) -> None:
-        """Learn from the sizes of one answer, the bytes of each entry."""
+        """Learn from the sizes of one response, the bytes of each entry."""
         if not sizes:
             return
         mean = sum(sizes) / len(sizes)
@@ -39,19 +39,19 @@ class EntrySizes:
         self._count = max(self._count, 2 * len(sizes))
 
 
-class Room:
+class LeaseCollector:
     """
-    What a lease still takes: *limit* entries and about *max_bytes* of bodies.
+    Collects the messages of one lease: *limit* entries, about *max_bytes* of bodies.
 
     Args:
-        sizes: Those of the entries read so far.
+        estimate: Size of an entry, from those read so far.
     """
 
-    def __init__(self, limit: int, max_bytes: int, sizes: EntrySizes) -> None:
+    def __init__(self, limit: int, max_bytes: int, estimate: SizeEstimate) -> None:
         self.limit = limit
         """Number of entries that are still to be read."""
         self._max_bytes = max_bytes
-        self._sizes = sizes
+        self._estimate = estimate
         self.found: list[LeasedMessage] = []
         """The messages that were leased."""
         self.is_empty = True
@@ -64,22 +64,22 @@ class Room:
         """Whether no further entry is to be read."""
         if self.is_empty:
             return False
-        return self.limit <= 0 or self._max_bytes < self._sizes.mean
+        return self.limit <= 0 or self._max_bytes < self._estimate.mean
 
     @property
     def next_count(self) -> int:
         """The number of entries to read next."""
-        return self._sizes.choose_count(self.limit, self._max_bytes)
+        return self._estimate.choose_count(self.limit, self._max_bytes)
 
     def add(self, leased: Sequence[LeasedMessage]) -> None:
-        """Add the messages of one answer."""
+        """Add the messages of one response."""
         self.found += leased
         self.skip(leased)
 
     def skip(self, leased: Sequence[LeasedMessage]) -> None:
         """Count messages that were read and are not for this worker."""
         sizes = [len(message.message.body) for message in leased]
-        self._sizes.add(sizes)
+        self._estimate.add(sizes)
         self.limit -= len(leased)
         self._max_bytes -= sum(sizes)
         self.is_empty = self.is_empty and not leased

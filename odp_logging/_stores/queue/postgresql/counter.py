@@ -17,7 +17,7 @@ _SAMPLE_IDS = 100
 """Number of samples, and of ids in each."""
 
 _SLOW_SECONDS = 0.05
-_SHARE = 20
+_SLOW_FACTOR = 20
 """From which time on counting is slow, and how many times as long its result holds.
 
 Rows that are deleted and not vacuumed yet are read, too. There are many of them while
@@ -73,16 +73,16 @@ class Counter:
         self._clock = clock
         self._texts = {**vars(tables), "account": quote(alias)}
         self._last = 0
-        self._due_at = 0.0
+        self._next_count_at = 0.0
 
     def count(self) -> int:
         """Return the number of events; the last one if counting took long."""
         started_at = self._clock()
-        if started_at >= self._due_at:
+        if started_at >= self._next_count_at:
             self._last = self._count()
             elapsed = self._clock() - started_at
             if elapsed > _SLOW_SECONDS:
-                self._due_at = started_at + elapsed * _SHARE
+                self._next_count_at = started_at + elapsed * _SLOW_FACTOR
         return self._last
 
     def _count(self) -> int:
@@ -93,5 +93,5 @@ class Counter:
         estimate = (span or 0) * found // (_SAMPLES * _SAMPLE_IDS)
         return max(_EXACT + 1, int(estimate))
 
-    def _run(self, script: str, **numbers: int) -> list[list[tuple[Any, ...]]]:
-        return self._server.run_script(script.format_map({**self._texts, **numbers}))
+    def _run(self, script: str, **values: int) -> list[list[tuple[Any, ...]]]:
+        return self._server.run_script(script.format_map({**self._texts, **values}))

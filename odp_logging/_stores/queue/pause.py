@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MAX_PAUSE_SECONDS = 60.0
 """Default of the longest pause: that of the setting ``max_retry_delay``."""
 
-_MAX_SPREAD_SECONDS = 5.0
+_MAX_JITTER_SECONDS = 5.0
 # The answer to `read_pause` travels, so the same pause seems to end a bit later.
 _TOLERANCE_SECONDS = 1.0
 
@@ -50,19 +50,21 @@ class SharedPause:
         self._random_fraction = random_fraction
         self._warn = warn
         self._clock = clock
-        self._ends_at = 0.0
-        self._extra = 0.0
-        self._capped_until: float | None = None
+        self._pause_end = 0.0
+        self._jitter = 0.0
+        self._limited_until: float | None = None
 
     def read(self) -> float:
         """Return the seconds that this worker still has to wait."""
         now = self._clock()
-        left = self._read_capped(now)
+        left = self._read_limited(now)
         if left > 0:
             self._extend(now, left)
-        elif now < self._ends_at - _TOLERANCE_SECONDS:  # ended early by an operator
-            self._ends_at = now
-        return max(0.0, self._ends_at + self._extra - now) if self._ends_at else 0.0
+        elif now < self._pause_end - _TOLERANCE_SECONDS:  # ended early by an operator
+            self._pause_end = now
+        return (
+            max(0.0, self._pause_end + self._jitter - now) if self._pause_end else 0.0
+        )
 
     def start(self, seconds: float) -> None:
         """Let all relays of the account wait for *seconds*, this worker included."""
@@ -74,21 +76,21 @@ class SharedPause:
             self._warn("queue", f"{error}. Other relays do not know of ODP's pause")
 
     def _extend(self, now: float, left: float) -> None:
-        if now + left > self._ends_at + _TOLERANCE_SECONDS:
-            self._extra = self._random_fraction() * min(left, _MAX_SPREAD_SECONDS)
-        self._ends_at = max(self._ends_at, now + left)
+        if now + left > self._pause_end + _TOLERANCE_SECONDS:
+            self._jitter = self._random_fraction() * min(left, _MAX_JITTER_SECONDS)
+        self._pause_end = max(self._pause_end, now + left)
 
-    def _read_capped(self, now: float) -> float:
+    def _read_limited(self, now: float) -> float:
         left = self._engine.read_pause()
         if left <= self._max_seconds + _TOLERANCE_SECONDS:
-            self._capped_until = None
+            self._limited_until = None
             return left
-        if self._capped_until is None:
-            self._capped_until = now + self._max_seconds
-            self._shorten(left)
-        return max(0.0, self._capped_until - now)
+        if self._limited_until is None:
+            self._limited_until = now + self._max_seconds
+            self._limit(left)
+        return max(0.0, self._limited_until - now)
 
-    def _shorten(self, left: float) -> None:
+    def _limit(self, left: float) -> None:
         seconds = f"{self._max_seconds:g} s"
         length = "no end" if left == float("inf") else f"{left:,.0f} s left"
         self._warn(
@@ -98,6 +100,6 @@ class SharedPause:
             " continues. Check which programs may write to the queue",
         )
         try:
-            self._engine.shorten_pause(self._max_seconds)
+            self._engine.limit_pause(self._max_seconds)
         except QueueError:  # this worker counts for itself
             pass
