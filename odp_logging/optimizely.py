@@ -21,7 +21,7 @@ from ._capture.context import bind_identifiers, bound_identifiers
 from ._client.client import OdpClient, get_or_create_client
 from ._config.datafile import Integration, build_datafile, read_datafile
 from ._config.secrets import wrap_secrets
-from ._events.identifiers import canonicalize_identifiers
+from ._events.identifiers import normalize_identifiers
 from ._runtime.diagnostics import Diagnostics
 from ._runtime.extras import format_missing_extra
 from ._runtime.lock import OwnedLock
@@ -128,7 +128,7 @@ class OdpBridge:
         Nothing is sent or reported for a single identifier, as in the SDK from 5.6 on.
         """
         try:
-            named = canonicalize_identifiers(identifiers)
+            named = normalize_identifiers(identifiers)
         except InvalidEventError:  # the user's id alone
             return
         if len(named) > 1:

@@ -16,12 +16,12 @@ from .._events.event import OdpEvent, make_event
 from .._events.fast_encode import encode_plain
 from .._events.final_event import FinalEvent
 from .._events.identifiers import (
-    canonicalize_identifiers,
-    describe_placeholder,
+    format_placeholder_warning,
     is_placeholder,
+    normalize_identifiers,
 )
 from .._events.ids import generate_id
-from .._events.lint import find_problems
+from .._events.lint import check_event
 from .._events.normalize import Unsupported, freeze_mapping, get_type_name
 from .._events.timestamps import read_time
 from ..exceptions import InvalidEventError
@@ -138,7 +138,7 @@ class Builder:
 
     def _lint(self, event: OdpEvent, origin: str) -> None:
         """Report likely mistakes in *event*, each kind once for all events."""
-        for kind, text in find_problems(event, _time.time()):
+        for kind, text in check_event(event, _time.time()):
             if kind not in self._reported_problems and self._report is not None:
                 self._reported_problems.add(kind)
                 prefix = f"{origin}: " if origin else ""
@@ -154,7 +154,7 @@ class Builder:
         if not found:
             return event
         if not self._reject_placeholders:
-            adjustments.messages["placeholder"] = describe_placeholder(found[0])
+            adjustments.messages["placeholder"] = format_placeholder_warning(found[0])
             return event
         # Without time and id: the event has both in its data.
         rebuilt = make_event(
@@ -235,7 +235,7 @@ class Builder:
             merged: dict[str, Any] = {}
             for layer in (*layers, identifiers):
                 merged.update(
-                    canonicalize_identifiers(
+                    normalize_identifiers(
                         layer,
                         adjustments,
                         reject_placeholders=self._reject_placeholders,

@@ -16,7 +16,7 @@ from .._capture.network_block import block_if_testing
 from .._config.load import load
 from .._config.secrets import remove_secrets, wrap_secrets
 from .._config.signature import SettingsSignature
-from .._events.identifiers import canonicalize_identifiers
+from .._events.identifiers import normalize_identifiers
 from .._events.ids import Identified
 from .._events.normalize import get_type_name
 from .._events.rules import DEFAULT_TYPE
@@ -137,7 +137,7 @@ class OdpClient:
         try:
             for layer in (self._config.default_identifiers, *context[0], identifiers):
                 merged.update(
-                    canonicalize_identifiers(
+                    normalize_identifiers(
                         layer, reject_placeholders=self._config.reject_placeholders
                     )
                 )

@@ -54,7 +54,7 @@ class DebugRouter(Router):
 
     def _drop(self, holder: EventHolder, policy: NoDestination) -> None:
         super()._drop(holder, policy)
-        self._reports.report_unroutable(policy.drop_reason)
+        self._reports.report_no_destination(policy.drop_reason)
 
     def _settle_outbox(
         self, holder: EventHolder, event: OdpEvent, urgent: bool, outcome: Outcome

@@ -225,7 +225,7 @@ def _build_buffer(
         batch_bytes=config.max_batch_bytes,
         max_size=config.max_queue_size,
         max_bytes=config.max_queue_bytes,
-        keep_dropped=reports.needs_drops(),
+        keep_dropped=reports.should_keep_drops(),
         overflow_store=overflow_store,
         inbox=inbox,
         **settings,
@@ -255,7 +255,7 @@ def _build_spool(
         batch_size=config.max_batch_size,
         batch_bytes=config.max_batch_bytes,
         max_bytes=config.spool_max_bytes,
-        keep_dropped=reports.needs_drops(),
+        keep_dropped=reports.should_keep_drops(),
         warn=reports.diagnostics.warn,
     )
     if config.enabled:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .._capture import interception
 from .._capture.capture import complete_capture
 from .._events.batch import Invalid, format_origin
-from .._outbox.base import Interruption, Outcome
+from .._outbox.base import InterruptedInsert, Outcome
 from .._runtime.positions import format_place
 from .._stores.counts import EarlyOutcome
 from .._stores.inbox import DISABLED_INBOX
@@ -100,7 +100,7 @@ class Router:
         is_batch_full = False
         try:
             is_batch_full = self._put(holder, urgent=urgent)
-        except Interruption as interruption:
+        except InterruptedInsert as interruption:
             raise interruption.error from None
         except Exception as error:  # no stack, no memory, or a signal handler raised
             if holder:
@@ -223,7 +223,7 @@ class Router:
         if is_batch_full is None:
             is_batch_full = flusher.store.put(logged, holder)
         if is_batch_full:
-            flusher.wake(due=True, urgent=urgent)
+            flusher.wake(batch_full=True, urgent=urgent)
         elif flusher.idle or urgent:
             flusher.wake(urgent=urgent)
         if self._destinations.current is None:
@@ -249,7 +249,7 @@ class Router:
             earlier = [old for old in history if old.inbox is inbox]
             flusher = earlier[0] if earlier else flusher
         if flusher.store.check_due():
-            flusher.wake(due=True)
+            flusher.wake(batch_full=True)
         elif flusher.idle:
             flusher.wake()
 
@@ -330,7 +330,7 @@ class Router:
     def _note_rejection(self, reason: str) -> None:
         flusher = self._destinations.flusher
         # Called by the flusher's thread, which has to notice it.
-        if flusher.reports.note_rejection(reason):
+        if flusher.reports.add_note(reason):
             flusher.wake()
 
     def _is_handled_by_test(

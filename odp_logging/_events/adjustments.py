@@ -22,13 +22,13 @@ class Adjustments(dict[str, int]):
         self.messages: dict[str, str] = {}
         self.empty_names: tuple[str, ...] = ()
 
-    def absorb(self, others: Adjustments) -> None:
-        """Add the counts and messages of *others*."""
-        for kind, count in others.items():
+    def merge(self, other: Adjustments) -> None:
+        """Add the counts and messages of *other*."""
+        for kind, count in other.items():
             record_adjustment(self, kind, count)
         # The first message of each kind is kept.
-        self.messages = {**others.messages, **self.messages}
-        self.empty_names += others.empty_names
+        self.messages = {**other.messages, **self.messages}
+        self.empty_names += other.empty_names
 
 
 def record_adjustment(adjustments: dict[str, int], kind: str, count: int = 1) -> None:

@@ -24,7 +24,7 @@ from .._runtime.diagnostics import make_printable
 from .._version import VERSION
 from ..exceptions import InvalidEventError
 from .adjustments import Adjustments, record_adjustment
-from .identifiers import canonicalize_identifiers, format_integer
+from .identifiers import format_integer, normalize_identifiers
 from .ids import generate_id
 from .normalize import (
     Unsupported,
@@ -70,7 +70,7 @@ def build_body(
     body: dict[str, Any] = {
         "type": _read_name(kind, "type", adjustments) or DEFAULT_TYPE,
         "action": _require_action(_read_name(action, "action", adjustments)),
-        "identifiers": canonicalize_identifiers(
+        "identifiers": normalize_identifiers(
             identifiers, adjustments, reject_placeholders=reject_placeholders
         ),
     }

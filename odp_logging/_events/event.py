@@ -150,7 +150,7 @@ def make_event(
     Args:
         seconds: From `read_time`.
         adjustments: Gets the counts and messages of what is adjusted.
-        reject_placeholders: See `canonicalize_identifiers`.
+        reject_placeholders: See `normalize_identifiers`.
 
     Raises:
         InvalidEventError: See `OdpEvent`.
@@ -165,7 +165,7 @@ def make_event(
         adjustments=adjustments,
         reject_placeholders=reject_placeholders,
     )
-    event = assemble_event(
+    event = make_event_from_parts(
         body["type"], body["action"], body["identifiers"], body["data"], json
     )
     if adjustments:
@@ -173,7 +173,7 @@ def make_event(
     return event
 
 
-def assemble_event(
+def make_event_from_parts(
     kind: str,
     action: str,
     identifiers: Mapping[str, str],
@@ -211,8 +211,8 @@ def parse_event(json: bytes) -> OdpEvent:
     body = parse_json(json)
     if not isinstance(body, dict) or sorted(body) != sorted(_MEMBERS):
         raise ValueError("not an event")
-    shapes = {"type": str, "action": str, "identifiers": dict, "data": dict}
-    if not all(isinstance(body[name], kind) for name, kind in shapes.items()):
+    types = {"type": str, "action": str, "identifiers": dict, "data": dict}
+    if not all(isinstance(body[name], kind) for name, kind in types.items()):
         raise ValueError("not an event")
     identifiers = body["identifiers"].values()
     if not identifiers or not all(isinstance(value, str) for value in identifiers):
@@ -222,7 +222,7 @@ def parse_event(json: bytes) -> OdpEvent:
     ):  # a byte order mark is not valid within a list
         raise ValueError("not an event")
     parts = body["type"], body["action"], body["identifiers"], body["data"]
-    return assemble_event(*parts, json)
+    return make_event_from_parts(*parts, json)
 
 
 _MEMBERS = ("type", "action", "identifiers", "data")

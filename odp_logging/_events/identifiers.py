@@ -38,7 +38,7 @@ _MAX_PLACEHOLDER_CHARACTERS = 32
 """Longest text that is compared, white space included."""
 
 
-def canonicalize_identifiers(
+def normalize_identifiers(
     identifiers: Any,
     adjustments: Adjustments | None = None,
     *,
@@ -67,9 +67,9 @@ def canonicalize_identifiers(
         if not key.strip():
             _record_left_out(adjustments, "a name that is no text")
             continue
-        key, problem = _check_text(key)
-        if problem:
-            _record_left_out(adjustments, f"a name {problem}")
+        key, error = _check_text(key)
+        if error:
+            _record_left_out(adjustments, f"a name {error}")
             continue
         text = _read_identifier(value, adjustments)
         if not text:
@@ -80,7 +80,9 @@ def canonicalize_identifiers(
             if reject_placeholders:
                 _record_left_out(adjustments, f'the placeholder "{text.strip()}"')
                 continue
-            adjustments.messages.setdefault("placeholder", describe_placeholder(text))
+            adjustments.messages.setdefault(
+                "placeholder", format_placeholder_warning(text)
+            )
         if is_alias(key):
             # The first alias counts, and only without the canonical name.
             alias = alias or text
@@ -100,14 +102,14 @@ def _read_items(mapping: Any, field: str) -> list[tuple[str, Any]]:
     if mapping is None:
         return []
     try:
-        pairs = freeze_mapping(mapping, shallow=True)
+        items = freeze_mapping(mapping, shallow=True)
     except TypeError:
         raise InvalidEventError(
             f"odp_{field} must be a dict, not {get_type_name(mapping)};"
             f' pass odp_{field}={{"name": value}}',
             reason=f"bad_{field}",
         ) from None
-    return list(pairs.items())
+    return list(items.items())
 
 
 def _read_identifier(value: Any, adjustments: Adjustments) -> str | None:
@@ -128,9 +130,9 @@ def _read_identifier(value: Any, adjustments: Adjustments) -> str | None:
         return None
     if not plain.strip():
         return ""
-    text, problem = _check_text(plain)
-    if problem:
-        _record_left_out(adjustments, f"a value {problem}")
+    text, error = _check_text(plain)
+    if error:
+        _record_left_out(adjustments, f"a value {error}")
         return None
     return text
 
@@ -163,7 +165,7 @@ def is_placeholder(text: str) -> bool:
     )
 
 
-def describe_placeholder(text: str) -> str:
+def format_placeholder_warning(text: str) -> str:
     """Return the warning about the placeholder *text*."""
     return (
         f'an identifier is the text "{text.strip()}": ODP merges all customers that'

@@ -30,15 +30,15 @@ _CUSTOM_IDENTIFIER = re.compile(
 )
 """Name of an identifier that can be created in ODP (ODP user docs, "Identifiers")."""
 
-_PRINTABLE_NAME = re.compile("[A-Za-z][A-Za-z0-9_.-]{0,39}")
+_SAFE_NAME = re.compile("[A-Za-z][A-Za-z0-9_.-]{0,39}")
 """Other names are not repeated in a log: they may be values."""
 
 # The only nested fields that ODP documents.
 _ORDER_FIELDS = frozenset({"items", "order"})
-_MAX_AHEAD_SECONDS = 3600.0
+_MAX_FUTURE_SECONDS = 3600.0
 
 
-def find_problems(event: OdpEvent, now: float) -> Iterator[tuple[str, str]]:
+def check_event(event: OdpEvent, now: float) -> Iterator[tuple[str, str]]:
     """
     Yield the kind of each likely mistake in *event*, and a message.
 
@@ -47,11 +47,11 @@ def find_problems(event: OdpEvent, now: float) -> Iterator[tuple[str, str]]:
     """
     for name in event.identifiers:
         if name not in _STANDARD_IDENTIFIERS and not _CUSTOM_IDENTIFIER.fullmatch(name):
-            yield "identifier_name", _describe_identifier(name)
+            yield "identifier_name", _format_identifier(name)
     yield from _check_data(event, now)
 
 
-def _describe_identifier(name: str) -> str:
+def _format_identifier(name: str) -> str:
     known = _find_standard(name)
     if known:
         return f'the identifier "{name}" is not one of ODP; did you mean "{known}"?'
@@ -64,8 +64,8 @@ def _describe_identifier(name: str) -> str:
 
 def _find_standard(name: str) -> str | None:
     """Return the standard identifier that is spelled like *name*."""
-    spelled = {known.replace("_", ""): known for known in _STANDARD_IDENTIFIERS}
-    return spelled.get(re.sub("[-_. ]", "", name).lower())
+    by_name = {known.replace("_", ""): known for known in _STANDARD_IDENTIFIERS}
+    return by_name.get(re.sub("[-_. ]", "", name).lower())
 
 
 def _check_data(event: OdpEvent, now: float) -> Iterator[tuple[str, str]]:
@@ -88,7 +88,7 @@ def _check_data(event: OdpEvent, now: float) -> Iterator[tuple[str, str]]:
                 " find the customer by it. Move it, unless that is meant",
             )
     stamp = data.get("ts")
-    if isinstance(stamp, (int, float)) and stamp > now + _MAX_AHEAD_SECONDS:
+    if isinstance(stamp, (int, float)) and stamp > now + _MAX_FUTURE_SECONDS:
         yield (
             "time_ahead",
             "the time of the event is in the future by more than an hour; the event is"
@@ -97,4 +97,4 @@ def _check_data(event: OdpEvent, now: float) -> Iterator[tuple[str, str]]:
 
 
 def _quote(name: str) -> str:
-    return f'"{name}"' if _PRINTABLE_NAME.fullmatch(name) else "a name"
+    return f'"{name}"' if _SAFE_NAME.fullmatch(name) else "a name"

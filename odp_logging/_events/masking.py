@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MASK = "***"
 
-_MAX_SEARCHED_CHARACTERS = 100_000
+_MAX_SEARCH_CHARACTERS = 100_000
 """Characters of an event's identifiers to search for. With more, no text of the event
 is shown at all: each character takes a node of about 200 bytes."""
 
@@ -40,7 +40,7 @@ def _unescape(text: str) -> str:
     return re.sub(r"\\+u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
 
 
-_DECODINGS: Sequence[tuple[str, Callable[[str], str]]] = (
+_DECODERS: Sequence[tuple[str, Callable[[str], str]]] = (
     ("%", unquote),
     ("%", unquote),  # a URL within a URL
     ("\\", _unescape),
@@ -65,52 +65,50 @@ class TextMasker:
     def __init__(self, texts: Iterable[str]) -> None:
         folded = {_fold(_normalize(text)) for text in texts} - {""}
         self._exact = folded
-        self._masks_everything = sum(map(len, folded)) > _MAX_SEARCHED_CHARACTERS
+        self._should_mask_all = sum(map(len, folded)) > _MAX_SEARCH_CHARACTERS
         # An Aho-Corasick automaton. For each node: the next node by character, the node
         # to fall back to, and the length of the longest text that ends there.
         self._transitions: list[dict[str, int]] = [{}]
-        self._fallbacks = [0]
+        self._fail_links = [0]
         self._match_lengths = [0]
-        if not self._masks_everything:
+        if not self._should_mask_all:
             for text in folded:
                 self._add_text(text)
-            self._link_fallbacks()
+            self._build_fail_links()
 
     def _add_text(self, text: str) -> None:
         node = 0
-        for character in text:
-            next_node = self._transitions[node].get(character)
+        for char in text:
+            next_node = self._transitions[node].get(char)
             if next_node is None:
-                next_node = self._transitions[node][character] = len(self._transitions)
+                next_node = self._transitions[node][char] = len(self._transitions)
                 self._transitions.append({})
-                self._fallbacks.append(0)
+                self._fail_links.append(0)
                 self._match_lengths.append(0)
             node = next_node
         self._match_lengths[node] = len(text)
 
-    def _link_fallbacks(self) -> None:
+    def _build_fail_links(self) -> None:
         queue = deque(self._transitions[0].values())
         while queue:
             node = queue.popleft()
-            for character, child in self._transitions[node].items():
-                self._fallbacks[child] = self._find_next(
-                    self._fallbacks[node], character
-                )
-                shorter = self._match_lengths[self._fallbacks[child]]
-                self._match_lengths[child] = self._match_lengths[child] or shorter
+            for char, child in self._transitions[node].items():
+                self._fail_links[child] = self._find_next(self._fail_links[node], char)
+                suffix_length = self._match_lengths[self._fail_links[child]]
+                self._match_lengths[child] = self._match_lengths[child] or suffix_length
                 queue.append(child)
 
-    def _find_next(self, node: int, character: str) -> int:
-        while node and character not in self._transitions[node]:
-            node = self._fallbacks[node]
-        return self._transitions[node].get(character, 0)
+    def _find_next(self, node: int, char: str) -> int:
+        while node and char not in self._transitions[node]:
+            node = self._fail_links[node]
+        return self._transitions[node].get(char, 0)
 
     def mask(self, text: str) -> str:
         """Return *text* with the texts masked; decoded if that reveals one."""
-        if self._masks_everything:
+        if self._should_mask_all:
             return MASK
         shown = decoded = self._mask_plain(_normalize(text))
-        for marker, decode in _DECODINGS:
+        for marker, decode in _DECODERS:
             if marker in decoded:
                 decoded = _normalize(decode(decoded))
                 masked = self._mask_plain(decoded)
@@ -134,7 +132,7 @@ class TextMasker:
             return self.mask(value)
         text = json.dumps(value)
         is_masked = (
-            self._masks_everything
+            self._should_mask_all
             or text in self._exact
             or text.removesuffix(".0") in self._exact
         )
@@ -155,8 +153,8 @@ class TextMasker:
     def _find_spans(self, folded: str) -> list[tuple[int, int]]:
         """Return start and end of each text found in *folded*, ordered by the end."""
         node, spans = 0, []
-        for index, character in enumerate(folded):
-            node = self._find_next(node, character)
+        for index, char in enumerate(folded):
+            node = self._find_next(node, char)
             length = self._match_lengths[node]
             if length:
                 span = index + 1 - length, index + 1
@@ -224,15 +222,15 @@ def mask_reason(reason: str, event: OdpEvent) -> str:
     if len(reason) >= _MAX_REASON_LENGTH:
         # It may have been cut within a quotation; half a word would not be recognized.
         reason = f"{reason[:_MAX_REASON_LENGTH].rpartition(' ')[0]} …"
-    # Decoded twice, as in `_DECODINGS`: a URL within a URL.
+    # Decoded twice, as in `_DECODERS`: a URL within a URL.
     reason = _normalize(_flatten(_unescape(unquote(unquote(reason)))))
     body = event.to_dict()
-    values = [*_iterate_texts(body["identifiers"]), *_iterate_texts(body["data"])]
-    quotable = {_fold(_normalize(_flatten(text))) for text in values}
-    reason = TextMasker(_find_quoted(_fold(reason), quotable)).mask(reason)
+    values = [*_iter_texts(body["identifiers"]), *_iter_texts(body["data"])]
+    candidates = {_fold(_normalize(_flatten(text))) for text in values}
+    reason = TextMasker(_find_quoted(_fold(reason), candidates)).mask(reason)
     # A value that is escaped, cut or spaced differently still has the same words.
     reason_words = set(re.findall(_WORD, _fold(reason)))
-    value_words = {word for text in quotable for word in re.findall(_WORD, text)}
+    value_words = {word for text in candidates for word in re.findall(_WORD, text)}
     words = value_words & reason_words
     reason = re.sub(
         _WORD, lambda match: MASK if _fold(match[0]) in words else match[0], reason
@@ -241,10 +239,10 @@ def mask_reason(reason: str, event: OdpEvent) -> str:
     return re.sub(r"\S+@\S+|\d[\d .-]{2,}\d", MASK, reason)
 
 
-def _find_quoted(text: str, quotable: set[str]) -> set[str]:
-    """Return those of *quotable*, from 2 characters on, that occur in *text*."""
+def _find_quoted(text: str, candidates: set[str]) -> set[str]:
+    """Return those of *candidates*, from 2 characters on, that occur in *text*."""
     return {
-        quote for quote in quotable if 1 < len(quote) <= len(text) and quote in text
+        quote for quote in candidates if 1 < len(quote) <= len(text) and quote in text
     }
 
 
@@ -253,12 +251,12 @@ def _flatten(text: str) -> str:
     return make_printable(" ".join(text.split()))
 
 
-def _iterate_texts(value: Any) -> Iterator[str]:
+def _iter_texts(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         for item in value.values():
-            yield from _iterate_texts(item)
+            yield from _iter_texts(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _iterate_texts(item)
+            yield from _iter_texts(item)
     else:
         yield str(value)

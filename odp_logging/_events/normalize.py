@@ -47,7 +47,7 @@ def freeze(value: Any, *, scalars_only: bool = False) -> Any:
     if scalars_only:
         scalar = _freeze(value, None, 0)
         return Unsupported(value) if scalar is _UNKNOWN else scalar
-    return _ValueBudget().freeze_value(value, 0)
+    return _ValueQuota().freeze_value(value, 0)
 
 
 def freeze_text(value: Any) -> Any:
@@ -80,7 +80,7 @@ def freeze_identifier(value: Any) -> Any:
         if issubclass(kind, bytes):
             return _decode_bytes(value)
         for module, name in _ID_CLASSES:
-            known = _find_loaded_class(module, name)
+            known = _find_class(module, name)
             if known is not None and issubclass(kind, known):
                 return _copy_text(str(value))
     except Exception:  # code of the application's objects
@@ -155,17 +155,17 @@ def freeze_mapping(
     if pairs is None:
         raise TypeError("not a mapping")
     if shallow:
-        _ValueBudget().spend(len(pairs))
+        _ValueQuota().consume(len(pairs))
         return {_read_key(key): value for key, value in pairs}
-    budget = _ValueBudget(hidden)
+    quota = _ValueQuota(hidden)
     if uncounted:
-        budget.remaining += sum(
+        quota.remaining += sum(
             [type(key) is str and key in uncounted for key, _ in pairs]
         )
-    return budget.freeze_pairs(pairs, 1)
+    return quota.freeze_pairs(pairs, 1)
 
 
-class _ValueBudget:
+class _ValueQuota:
     """Counts the values that one event may still hold; copies dicts and lists."""
 
     __slots__ = ("hidden", "remaining")
@@ -174,7 +174,7 @@ class _ValueBudget:
         self.remaining = MAX_VALUES
         self.hidden = hidden
 
-    def spend(self, count: int) -> None:
+    def consume(self, count: int) -> None:
         self.remaining -= count
         if self.remaining < 0:
             raise InvalidEventError(
@@ -183,7 +183,7 @@ class _ValueBudget:
             )
 
     def freeze_pairs(self, pairs: list[tuple[Any, Any]], depth: int) -> dict[str, Any]:
-        self.spend(len(pairs))
+        self.consume(len(pairs))
         frozen: dict[str, Any] = {}
         for key, value in pairs:
             if type(key) is not str or len(key) > MAX_TEXT:
@@ -199,7 +199,7 @@ class _ValueBudget:
         return frozen
 
     def freeze_items(self, items: list[Any], depth: int) -> list[Any]:
-        self.spend(len(items))
+        self.consume(len(items))
         return [self.freeze_value(item, depth) for item in items]
 
     def freeze_value(self, value: Any, depth: int) -> Any:
@@ -207,11 +207,11 @@ class _ValueBudget:
         return _convert_to_text(value) if frozen is _UNKNOWN else frozen
 
 
-def _freeze(value: Any, budget: _ValueBudget | None, depth: int) -> Any:
+def _freeze(value: Any, quota: _ValueQuota | None, depth: int) -> Any:
     """
     Return the plain form of *value*, or _UNKNOWN if only ``str()`` can give one.
 
-    Without a *budget*, lists and dicts are _UNKNOWN too, and are not read.
+    Without a *quota*, lists and dicts are _UNKNOWN too, and are not read.
     """
     kind = type(value)
     if is_plain(kind):
@@ -223,11 +223,11 @@ def _freeze(value: Any, budget: _ValueBudget | None, depth: int) -> Any:
         # 3 µs to find that a value is no scalar.
         if kind is not dict and kind is not list:
             if issubclass(kind, Enum):
-                return _freeze(value.value, budget, depth)
+                return _freeze(value.value, quota, depth)
             scalar = _freeze_scalar(value, kind)
             if scalar is not _UNKNOWN:
                 return scalar
-        if budget is None:
+        if quota is None:
             return _UNKNOWN
         items = _read_elements(value, kind)
         pairs = None if items is not None else _read_pairs(value)
@@ -239,8 +239,8 @@ def _freeze(value: Any, budget: _ValueBudget | None, depth: int) -> Any:
         # One empty level more than ODP gets: make_event removes it and counts that.
         return []
     if items is not None:
-        return budget.freeze_items(items, depth + 1)
-    return budget.freeze_pairs(pairs or [], depth + 1)
+        return quota.freeze_items(items, depth + 1)
+    return quota.freeze_pairs(pairs or [], depth + 1)
 
 
 def _freeze_scalar(value: Any, kind: type) -> Any:
@@ -255,11 +255,11 @@ def _freeze_scalar(value: Any, kind: type) -> Any:
         return _copy_text(value.isoformat())
     if issubclass(kind, timedelta):
         return timedelta.total_seconds(value)
-    decimal = _find_loaded_class("decimal", "Decimal")
+    decimal = _find_class("decimal", "Decimal")
     # One that is not finite becomes a float: those are replaced and counted later.
     if decimal is not None and issubclass(kind, decimal):
         return _copy_text(str(value)) if decimal.is_finite(value) else float("nan")
-    uuid = _find_loaded_class("uuid", "UUID")
+    uuid = _find_class("uuid", "UUID")
     if uuid is not None and issubclass(kind, uuid):
         return _copy_text(str(value))
     # UTF-8 has at most 4 bytes for a character (RFC 3629).
@@ -275,7 +275,7 @@ def _freeze_scalar(value: Any, kind: type) -> Any:
     return _UNKNOWN
 
 
-def _find_loaded_class(module: str, name: str) -> Any:
+def _find_class(module: str, name: str) -> Any:
     """
     Return the class *name* of *module*, or None if the module is not loaded.
 

@@ -18,7 +18,7 @@ from ..exceptions import InvalidEventError
 from .adjustments import Adjustments
 from .body import LIBRARY_DATA
 from .event import OdpEvent
-from .identifiers import canonicalize_identifiers, is_placeholder
+from .identifiers import is_placeholder, normalize_identifiers
 from .normalize import Unsupported, freeze_mapping
 
 _ALIAS = "fs_user_id"
@@ -47,7 +47,7 @@ class Privacy:
         salt: Secret | None = None,
     ) -> None:
         self._redact = redact
-        self._names = frozenset(map(_canonicalize_name, hashed))
+        self._names = frozenset(map(_normalize_name, hashed))
         self._digest = _make_digest(salt)
 
     def hash_identifiers(
@@ -61,20 +61,20 @@ class Privacy:
         Return captured *identifiers*, with the selected ones hashed.
 
         Args:
-            adjustments: Counts what is left out, see `canonicalize_identifiers`.
+            adjustments: Counts what is left out, see `normalize_identifiers`.
             reject_placeholders: See there. All hashes of a placeholder are equal too.
         """
         # The builder raises for these next, with the place of the log call.
         if not self._names or isinstance(identifiers, (Unsupported, InvalidEventError)):
             return identifiers
         left_out = Adjustments()
-        named = canonicalize_identifiers(
+        named = normalize_identifiers(
             identifiers, left_out, reject_placeholders=reject_placeholders
         )
         # Nothing to hash: the identifiers are checked when the event is built.
         if self._names.isdisjoint(named) and not left_out:
             return identifiers
-        adjustments.absorb(left_out)
+        adjustments.merge(left_out)
         return self._hash_selected(named, frozenset())
 
     def make_private(self, event: OdpEvent) -> OdpEvent:
@@ -118,7 +118,7 @@ class Privacy:
         }
 
 
-def _canonicalize_name(name: str) -> str:
+def _normalize_name(name: str) -> str:
     return _ALIAS if name.lower().replace("-", "_") == _ALIAS else name
 
 

@@ -58,12 +58,12 @@ def _read_time(timestamp: Any, adjustments: Adjustments) -> int | str:
         if not _is_number(timestamp):
             return normalize_iso(timestamp)
     number = float(timestamp)
-    thousandfold = number >= _MAX_SECONDS
-    if thousandfold:
+    is_millis = number >= _MAX_SECONDS
+    if is_millis:
         number /= 1000
     if abs(number) >= _MAX_SECONDS:
         raise ValueError
-    if thousandfold:
+    if is_millis:
         record_adjustment(adjustments, "milliseconds")
     return math.floor(number)
 
@@ -90,18 +90,20 @@ def normalize_iso(text: str) -> str:
         when = date(int(year), int(month), int(day))
     if hour is None:
         return when.isoformat()
-    later = any([part and part.strip("0") for part in (minute, second, digits)])
-    if hour == "24" and not later and when != date.max:
+    is_after_midnight = any(
+        [part and part.strip("0") for part in (minute, second, digits)]
+    )
+    if hour == "24" and not is_after_midnight and when != date.max:
         # The end of a day, which fromisoformat reads since CPython 3.14.
         when, hour = when + timedelta(days=1), "00"
     elif hour == "24":
         raise ValueError
-    moment = f"{when.isoformat()}T{hour}:{minute or '00'}:{second or '00'}"
+    local_time = f"{when.isoformat()}T{hour}:{minute or '00'}:{second or '00'}"
     offset = _normalize_offset(zone)
     datetime.fromisoformat(
-        f"{moment}{offset.replace('Z', '')}"
+        f"{local_time}{offset.replace('Z', '')}"
     )  # raises if there is no such time
-    return f"{moment}{(digits and f'.{digits[:9]}') or ''}{offset}"
+    return f"{local_time}{(digits and f'.{digits[:9]}') or ''}{offset}"
 
 
 _ISO = (

@@ -30,24 +30,25 @@ class DebugReports(Reports):
     `Reports` that also write a debug line for each event or batch.
 
     `report_start` is called when a client is built; `report_captured`,
-    `report_rejected` and `report_unroutable` on the thread of a log call; the others on
-    the thread that sends. An event that a warning names has no debug line beside it.
+    `report_rejected` and `report_no_destination` on the thread of a log call; the
+    others on the thread that sends. An event that a warning names has no debug line
+    beside it.
     """
 
-    def report_start(self, fate: str) -> None:
-        """Report that the setting is on; *fate* says where the events go."""
-        self._write(f"debug is on; {fate}")
+    def report_start(self, message: str) -> None:
+        """Report that the setting is on; *message* says where the events go."""
+        self._write(f"debug is on; {message}")
 
     def report_captured(self, logged: Any, origin: tuple[str, int] | None) -> None:
         """Report an event that a log call made."""
         prefix = _format_prefix(origin or getattr(logged, "origin", None))
-        self._write(f"{prefix}captured {_describe(logged)}")
+        self._write(f"{prefix}captured {_format_event(logged)}")
 
     def report_rejected(self, message: str, origin: tuple[str, int] | None) -> None:
         """Report a log call from which no event was made."""
         self._write(f"{_format_prefix(origin)}event rejected: {message}")
 
-    def report_unroutable(self, reason: str) -> None:
+    def report_no_destination(self, reason: str) -> None:
         """Report that an event was dropped because there is no destination."""
         self._write(f"dropped 1 event without a destination: {reason}")
 
@@ -73,27 +74,27 @@ class DebugReports(Reports):
 
     def report_batch(self, batch: Batch, delivery: Delivery, store: BaseStore) -> None:
         """Report the outcome of *batch* and the events that *store* dropped."""
-        for line in self._describe_delivery(batch, delivery):
+        for line in self._format_delivery(batch, delivery):
             self._write(line)
         super().report_batch(batch, delivery, store)
 
     def _warn_invalid(self, invalid: Invalid, line: str) -> bool:
         """Write *line* at DEBUG where the warning is left out."""
-        is_written = super()._warn_invalid(invalid, line)
-        if not is_written:
+        is_warned = super()._warn_invalid(invalid, line)
+        if not is_warned:
             self._write(line)
-        return is_written
+        return is_warned
 
     def _warn_rejected(self, batch: Batch, delivery: Delivery) -> bool:
         """Write a debug line for each event that the warning does not name."""
-        is_written = super()._warn_rejected(batch, delivery)
-        for index, reason in islice(delivery.rejected.items(), int(is_written), None):
+        is_warned = super()._warn_rejected(batch, delivery)
+        for index, reason in islice(delivery.rejected.items(), int(is_warned), None):
             event = batch.events[index]
             name, cause = mask_type_and_action(event), mask_reason(reason, event)
             self._write(f"{self.destination_url} rejected 1 event: {name}: {cause}")
-        return is_written
+        return is_warned
 
-    def _describe_delivery(self, batch: Batch, delivery: Delivery) -> Iterator[str]:
+    def _format_delivery(self, batch: Batch, delivery: Delivery) -> Iterator[str]:
         accepted = [batch.events[index] for index in delivery.accepted]
         if accepted:
             count = format_count(len(accepted), "event")
@@ -104,7 +105,7 @@ class DebugReports(Reports):
             count = format_count(len(delivery.pending), "event")
             yield f"{count} not accepted, to be sent again: {delivery.message}"
 
-    def needs_drops(self) -> bool:
+    def should_keep_drops(self) -> bool:
         """Whether events that a store drops are kept: always."""
         return True
 
@@ -130,7 +131,7 @@ def _list_names(events: Iterable[OdpEvent]) -> str:
     return format_names([mask_type_and_action(event) for event in events])
 
 
-def _describe(logged: Any) -> str:
+def _format_event(logged: Any) -> str:
     """Return type, action and names of the identifiers of a capture or an event."""
     bound = getattr(logged, "bound", None) or ((), ())
     identifiers: dict[str, Any] = {}

@@ -65,7 +65,7 @@ class FlusherStatus:
         self.last_success: float | None = None
         self.state = "idle"
 
-    def is_failing(self) -> bool:
+    def has_failure(self) -> bool:
         """Whether the last attempt left events."""
         return self.state in ("retrying", "misconfigured")
 
@@ -244,7 +244,7 @@ class Dispatcher:
         if send_by is not None and self._clock() >= send_by:
             return None  # the answer would come too late, and the batch be sent again
         # A waiting flush() returns only after the batch is reported.
-        self.progress.begin_reporting()
+        self.progress.start_reporting()
         schedule.is_retry = False
         schedule.is_urgent = False  # before take(): a later put sets it again
         pid = self._pid

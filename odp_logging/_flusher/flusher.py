@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # `on_drop` may be slow, and the exit must not take much longer than its limit.
 _REPORT_SECONDS = 0.2
-_SILENCE_WAIT_SECONDS = 0.2
+_LINE_WAIT_SECONDS = 0.2
 """Longest wait at exit for a log line that another thread is writing."""
 
 
@@ -147,19 +147,19 @@ class Flusher:
     def apply_backpressure(self) -> None:
         """Wait up to 50 ms while the buffer is nearly full and events are sent."""
         if self.inbox.nearly_full and not self.is_in_current_thread():
-            self._inline.wait_for_room(self.inbox)
+            self._inline.wait_for_capacity(self.inbox)
 
-    def wake(self, *, due: bool = False, urgent: bool = False) -> None:
+    def wake(self, *, batch_full: bool = False, urgent: bool = False) -> None:
         """
         Have the flusher's thread check the store; start the thread if there is none.
 
         Thread-safe.
 
         Args:
-            due: Whether a batch is full.
+            batch_full: Whether a batch is full.
             urgent: Whether to send the events at once, even if no batch is full.
         """
-        self._schedule.request(due=due, urgent=urgent)
+        self._schedule.request(batch_full=batch_full, urgent=urgent)
         if not self._is_started:
             self._is_started = True
             self._on_start(self)
@@ -311,8 +311,8 @@ class Flusher:
         if self._schedule.exit_drain is not None:
             self.inbox.is_flusher_idle = True
             # Finalizers may report drops or read the stats, and can import nothing.
-            wanted = self.reports.needs_drops() or not self.is_empty()
-            if wanted and not sys.is_finalizing():
+            is_needed = self.reports.should_keep_drops() or not self.is_empty()
+            if is_needed and not sys.is_finalizing():
                 self.load(0.0)
         elif self._background and not (
             in_current_thread or self._worker.has_thread() or self.is_empty()
@@ -339,8 +339,8 @@ class Flusher:
         self.progress.end_all_reporting()
         if reason == "exit":
             # After the reports, and on the clock that locks wait on.
-            silent_at = monotonic() + _SILENCE_WAIT_SECONDS
-            self.reports.diagnostics.silence_other_threads(silent_at)
+            line_deadline = monotonic() + _LINE_WAIT_SECONDS
+            self.reports.diagnostics.silence_other_threads(line_deadline)
         return count
 
     def count_spooled(self) -> int:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 _REPORT_WAIT_SECONDS = 1.0
 """Longest wait for another thread to report what it sent, before the next step."""
 
-_BACKPRESSURE_STEP_SECONDS = 0.005
-_BACKPRESSURE_STEPS = 10
+_BACKPRESSURE_POLL_SECONDS = 0.005
+_BACKPRESSURE_POLL_COUNT = 10
 """A log call that finds the buffer nearly full waits for at most 50 ms. It polls, since
 a notification needs a lock, and a signal or a fork may come while that is held."""
 
 # Two, because a step that only closes an empty file of an ended process has none.
-_MAX_EMPTY_STEPS = 2
+_MAX_EMPTY_COUNT = 2
 """Steps without an event after which nothing of earlier processes is left."""
 
 
@@ -52,17 +52,17 @@ class InlineDelivery:
         """Forget the backoff, in a forked child."""
         self._retry_at = 0.0
 
-    def wait_for_room(self, inbox: Inbox) -> None:
+    def wait_for_capacity(self, inbox: Inbox) -> None:
         """
         Wait up to 50 ms while *inbox* is nearly full and the flusher progresses.
 
         A thread that logs in a tight loop holds the GIL almost all the time. Without
         this wait the flusher would send almost nothing until the loop ends.
         """
-        for _ in range(_BACKPRESSURE_STEPS):
+        for _ in range(_BACKPRESSURE_POLL_COUNT):
             if not inbox.nearly_full or not self._worker.is_progressing():
                 return
-            Wakeup().wait(_BACKPRESSURE_STEP_SECONDS)
+            Wakeup().wait(_BACKPRESSURE_POLL_SECONDS)
 
     def try_once(self) -> None:
         """Make one attempt, unless the backoff of the last one has not passed."""
@@ -90,7 +90,7 @@ class InlineDelivery:
         return progress.get_settled_sequence() >= sequence
 
     def _keep_waiting(self, sequence: int) -> bool:
-        if self._schedule.flush_through < sequence:
+        if self._schedule.flush_sequence < sequence:
             # Another thread set it at the same time.
             self._schedule.include_in_flush(sequence)
             self._schedule.wake()
@@ -109,7 +109,7 @@ class InlineDelivery:
             if drain is None or drain.deadline <= until:
                 break
             until = drain.deadline  # progress extended it
-        self._deliver_leftovers(deadline)
+        self._replay(deadline)
 
     def _deliver(self, sequence: int, deadline: float) -> None:
         """Make steps until *sequence* is settled, or until *deadline*."""
@@ -127,22 +127,22 @@ class InlineDelivery:
                 schedule.wait(min(pause, deadline - self._clock()))
             elif delivery is None or not delivery.size:
                 # Another thread is still reporting what it sent.
-                soon = min(deadline, self._clock() + _REPORT_WAIT_SECONDS)
-                progress.wait(sequence, soon, keep_waiting=lambda: True)
+                until = min(deadline, self._clock() + _REPORT_WAIT_SECONDS)
+                progress.wait(sequence, until, keep_waiting=lambda: True)
 
-    def _deliver_leftovers(self, deadline: float) -> None:
+    def _replay(self, deadline: float) -> None:
         """Send events of earlier processes until *deadline*, while no request fails."""
         dispatcher = self._dispatcher
-        is_failing = dispatcher.status.is_failing()
-        empty_steps = 0
+        has_failure = dispatcher.status.has_failure()
+        empty_count = 0
         while (
-            not is_failing
-            and empty_steps < _MAX_EMPTY_STEPS
+            not has_failure
+            and empty_count < _MAX_EMPTY_COUNT
             and self._clock() < deadline
         ):
             if not (dispatcher.has_destination() and dispatcher.store.has_more()):
                 return
             delivery = dispatcher.step(deadline)
-            is_failing = delivery is not None and bool(delivery.pending)
+            has_failure = delivery is not None and bool(delivery.pending)
             has_sent = delivery is not None and delivery.size
-            empty_steps = 0 if has_sent else empty_steps + 1
+            empty_count = 0 if has_sent else empty_count + 1

@@ -51,7 +51,7 @@ class Progress:
         """Whether a callback waits for events to be settled."""
         return bool(self._callbacks)
 
-    def begin_reporting(self) -> None:
+    def start_reporting(self) -> None:
         """
         Do not count what this thread settles until `end_reporting`.
 

@@ -52,7 +52,7 @@ class Worker:
     One thread calls `run`. The other methods are thread-safe.
 
     Args:
-        stopping: Ends `run` when it is set. `run` sets it if ODP rejects the key.
+        stop_flag: Ends `run` when it is set. `run` sets it if ODP rejects the key.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class Worker:
         config: Config,
         destination: Destination,
         *,
-        stopping: Flag,
+        stop_flag: Flag,
         diagnostics: Diagnostics,
     ) -> None:
         self.store = store
-        self.key_problem = ""
+        self.config_error = ""
         """Why ODP rejects all requests, usually for the key; empty if it does not."""
-        self._stopping = stopping
+        self._stop_flag = stop_flag
         self._diagnostics = diagnostics
         self._all_failed = False
         self.transport = transport = build_http_sender(config, destination)
@@ -83,32 +83,32 @@ class Worker:
         )
 
     def run(self) -> None:
-        """Deliver events until `stopping` is set; then release the unsettled ones."""
+        """Deliver events until `stop_flag` is set; then release the unsettled ones."""
         try:
-            while not self._stopping.is_set():
-                self._run_step_safely()
+            while not self._stop_flag.is_set():
+                self._try_run_once()
         finally:
             # Other relays can lease the events now, and not when the leases end.
             self.store.discard("exit")
             self.store.close()
             self.transport.close()
 
-    def is_failing(self) -> bool:
+    def has_failure(self) -> bool:
         """Whether the last request to the queue or to ODP failed."""
         return self.store.is_unavailable or self._all_failed
 
-    def _run_step_safely(self) -> None:
+    def _try_run_once(self) -> None:
         try:
-            self._run_step()
+            self._run_once()
         except Exception as error:  # the other workers need this one
             self._diagnostics.warn(
                 "failed",
                 f"a worker failed: {type(error).__name__}. It continues with the"
                 " remaining events. Please report this",
             )
-            self._stopping.wait(_FAILURE_PAUSE_SECONDS)
+            self._stop_flag.wait(_FAILURE_PAUSE_SECONDS)
 
-    def _run_step(self) -> None:
+    def _run_once(self) -> None:
         # The answer has to come within the lease. After it, another worker takes the
         # same events and sends them again.
         delivery = self.flusher.step(monotonic() + self._batch_seconds)
@@ -117,8 +117,8 @@ class Worker:
         if delivery.size:
             self._all_failed = len(delivery.pending) == delivery.size
         if delivery.is_misconfigured:
-            self.key_problem = delivery.message
-            self._stopping.set()
+            self.config_error = delivery.message
+            self._stop_flag.set()
         elif delivery.pending:
             self._wait_before_retry(delivery)
 
@@ -127,7 +127,7 @@ class Worker:
         end = monotonic() + max(delivery.backoff, delivery.retry_after)
         while (left := end - monotonic()) > 0:
             # Four times per lease: a renewal that fails can be repeated in time.
-            if self._stopping.wait(min(left, self.store.engine.lease_seconds / 4)):
+            if self._stop_flag.wait(min(left, self.store.engine.lease_seconds / 4)):
                 return
             self.store.renew_leases()
 
@@ -163,7 +163,7 @@ class Relay:
         block_if_testing()
         self._grace = grace
         self._report = report
-        self._stopping = Flag()
+        self._stop_flag = Flag()
         self._diagnostics = _RelayDiagnostics()
         engine = find_engine(url)
         self.workers = [
@@ -180,7 +180,7 @@ class Relay:
                 ),
                 config,
                 destination,
-                stopping=self._stopping,
+                stop_flag=self._stop_flag,
                 diagnostics=self._diagnostics,
             )
             for _ in range(workers)
@@ -198,7 +198,7 @@ class Relay:
         for thread in threads:
             thread.start()
         # Short waits: on some platforms a signal does not interrupt a long one.
-        while not self._stopping.wait(_SIGNAL_POLL_SECONDS):
+        while not self._stop_flag.wait(_SIGNAL_POLL_SECONDS):
             pass
         return self._drain(threads)
 
@@ -208,16 +208,16 @@ class Relay:
 
         Also a signal handler. Async-signal context: must not block.
         """
-        self._stopping.set()
+        self._stop_flag.set()
         for worker in self.workers:
             worker.store.interrupt_wait()
 
     def is_healthy(self) -> bool:
         """Whether the last known requests to the queue and to ODP succeeded."""
-        if any(worker.key_problem for worker in self.workers):
+        if any(worker.config_error for worker in self.workers):
             return False
         # One worker that succeeds is proof that queue and ODP work.
-        return not all(worker.is_failing() for worker in self.workers)
+        return not all(worker.has_failure() for worker in self.workers)
 
     @property
     def last_depth(self) -> Depth:
@@ -241,25 +241,25 @@ class Relay:
             worker.flusher.begin_drain(deadline)
         for thread in threads:
             thread.join(max(0.0, deadline - monotonic()))
-        unanswered = sum(thread.is_alive() for thread in threads)
-        return self._report_end(unanswered)
+        unfinished = sum(thread.is_alive() for thread in threads)
+        return self._report_end(unfinished)
 
-    def _report_end(self, unanswered: int) -> int:
+    def _report_end(self, unfinished: int) -> int:
         """Report what was delivered; return the exit status."""
         total = sum(worker.store.counts().delivered for worker in self.workers)
         delivered = f"{total} {pluralize('event', total)} delivered"
-        key_problems = [
-            worker.key_problem for worker in self.workers if worker.key_problem
+        config_errors = [
+            worker.config_error for worker in self.workers if worker.config_error
         ]
-        if key_problems:
+        if config_errors:
             self._report(
-                f"{key_problems[0]}. The events stay in the queue. Set ODP_API_KEY and"
+                f"{config_errors[0]}. The events stay in the queue. Set ODP_API_KEY and"
                 " ODP_API_HOST to values that ODP accepts, and restart"
             )
             return UNHEALTHY
-        if unanswered:
+        if unfinished:
             self._report(
-                f"{delivered}; {format_count(unanswered, 'request')} had no answer"
+                f"{delivered}; {format_count(unfinished, 'request')} had no answer"
                 f" within --grace {self._grace:g}. Their events are left to"
                 " other relays"
             )

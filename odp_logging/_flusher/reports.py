@@ -112,7 +112,7 @@ class Reports:
         for invalid in batch.invalid:
             prefix = f"{invalid.origin}: " if invalid.origin else ""
             self._warn_invalid(invalid, f"{prefix}event rejected: {invalid.message}")
-            self.note_rejection(f"invalid: {prefix}{invalid.message}")
+            self.add_note(f"invalid: {prefix}{invalid.message}")
         if delivery.rejected:
             self._report_rejected(batch, delivery)
         if delivery.pending:
@@ -156,7 +156,7 @@ class Reports:
             " are not affected. Fix the log call",
         )
 
-    def note_rejection(self, reason: str) -> bool:
+    def add_note(self, reason: str) -> bool:
         """
         Keep *reason* for `on_drop`; return whether it is set. Thread-safe.
 
@@ -181,7 +181,7 @@ class Reports:
         if self.feed is not None:
             self.feed.publish(partial(_read_counts, store))
 
-    def needs_drops(self) -> bool:
+    def should_keep_drops(self) -> bool:
         """Whether events that a store drops are kept, to be reported one by one."""
         return self._on_drop is not None
 
@@ -220,11 +220,11 @@ class Reports:
         self._is_outage_reported = False
         # Settled before this report: those of this batch do not wait any more.
         waited = delivery.size - len(delivery.spooled) + store.counts().waiting
-        verbs = "was waiting and is" if waited == 1 else "were waiting and are"
+        verb = "was waiting and is" if waited == 1 else "were waiting and are"
         self.diagnostics.warn(
             "recovered",
             f"{self.destination_url or 'ODP'} answers again;"
-            f" {format_count(waited, 'event')} {verbs} sent now",
+            f" {format_count(waited, 'event')} {verb} sent now",
         )
 
     def report_drops(self, store: BaseStore, *, seconds: float = 60.0) -> None:
@@ -244,7 +244,7 @@ class Reports:
             )
             self._reported_overflow = lost
         self.report_notes()
-        if self.needs_drops():
+        if self.should_keep_drops():
             end = monotonic() + seconds
             while (drops := store.pop_dropped()) and monotonic() < end:
                 for drop in drops:

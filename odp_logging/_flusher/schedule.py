@@ -39,8 +39,8 @@ class Drain:
 
     def extend(self, now: float) -> None:
         """Move the deadline, because a batch was settled *now*."""
-        later = min(self._limit, now + self._seconds)
-        self.deadline = max(self.deadline, later)
+        extended = min(self._limit, now + self._seconds)
+        self.deadline = max(self.deadline, extended)
 
 
 class Schedule:
@@ -65,17 +65,17 @@ class Schedule:
         self.is_retry = False
         """Whether the last attempt left events: they wait for no further ones."""
         self.flush_requests = 0
-        self.flush_through = 0
+        self.flush_sequence = 0
         """Sequence of the newest event that a flush waits for."""
         self.drain: Drain | None = None
         """The drain under way. No thread is started meanwhile."""
         self.exit_drain: Callable[[Any], object] | None = None
         """At exit, the function that drains a flusher on the thread of a put."""
 
-    def request(self, *, due: bool, urgent: bool) -> None:
+    def request(self, *, batch_full: bool, urgent: bool) -> None:
         """Request to send before the interval has passed."""
         # Never cleared here: another thread may have set it a moment ago.
-        if due:
+        if batch_full:
             self.is_batch_full = True
         if urgent:
             self.is_urgent = True
@@ -88,9 +88,9 @@ class Schedule:
     def include_in_flush(self, sequence: int) -> None:
         """Let no event up to *sequence* wait for a full batch."""
         # Two threads may lose the larger value; `InlineDelivery` sets it again.
-        self.flush_through = max(self.flush_through, sequence)
+        self.flush_sequence = max(self.flush_sequence, sequence)
 
-    def is_sending_due(self) -> bool:
+    def should_send(self) -> bool:
         """Whether the events have to be sent before the interval has passed."""
         return self.is_batch_full or self.is_urgent or self.drain is not None
 

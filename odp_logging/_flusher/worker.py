@@ -137,15 +137,15 @@ class Worker:
         """
         # Cleared before the thread is checked: a thread that ends sets it, and only
         # then checks the store for the last time, so no event is missed.
-        woken = False
+        done = False
         self._clear_idle()
         try:
             if self.has_thread() or self._start(run):
                 self._schedule.wake()
-                woken = True
+                done = True
         finally:
             # A signal handler may raise in between; then the next put wakes the thread.
-            if not woken:
+            if not done:
                 self._inbox.is_flusher_idle = True
 
     def _clear_idle(self) -> None:
@@ -220,7 +220,7 @@ class Worker:
             while (
                 self._thread is thread
                 and not self.is_stopped()
-                and self._run_once_safely()
+                and self._try_run_once()
             ):
                 pass
         finally:
@@ -233,7 +233,7 @@ class Worker:
                 # Without this, flush() notices only after a second.
                 self._dispatcher.progress.end_reporting()
 
-    def _run_once_safely(self) -> bool:
+    def _try_run_once(self) -> bool:
         try:
             return self._run_once()
         except BaseException as error:  # later events need the thread
@@ -291,9 +291,9 @@ class Worker:
         until = self._clock() + self._interval
         # Before the wait, because the imports take time.
         self._dispatcher.prepare_alone()
-        while not (schedule.is_sending_due() or progress.has_callbacks()):
+        while not (schedule.should_send() or progress.has_callbacks()):
             left = until - self._clock()
-            if left <= 0 or schedule.flush_through > progress.get_settled_sequence():
+            if left <= 0 or schedule.flush_sequence > progress.get_settled_sequence():
                 return
             schedule.wait(left)
 

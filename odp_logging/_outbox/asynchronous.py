@@ -16,9 +16,9 @@ from typing import Any
 from .._runtime.text import format_count
 from .base import BaseOutbox, OnError, Outcome, Row
 from .connections import check_dialect, find_session_dialect
-from .drivers import SAVEPOINT, State, is_instance
-from .errors import describe_database_error, is_raised_by_signal_handler
-from .sync import UNUSABLE
+from .driver import SAVEPOINT, State, is_instance
+from .errors import format_database_error, is_raised_by_signal_handler
+from .sync import STATE_ERRORS
 
 _ENDED = (
     "{events} belonged to a transaction that ended within an outbox block. They are"
@@ -43,28 +43,28 @@ class AsyncOutbox(BaseOutbox):
         """Keep *row* until the end of the block; give it back after that."""
         is_in_transaction = self._is_in_transaction()
         with self._lock:
-            is_late = self._is_finished
-            if not is_late:
+            is_finished = self._is_finished
+            if not is_finished:
                 self._waiting.append((row, is_in_transaction))
-        if is_late:  # another thread found this outbox before it was closed
+        if is_finished:  # another thread found this outbox before it was closed
             row.settle(Outcome.UNSENT)
 
-    def _take(self, start: int = 0, *, is_last: bool = False) -> list[Row]:
+    def _pop(self, start: int = 0, *, is_last: bool = False) -> list[Row]:
         """
         Return the waiting rows from index *start* on, and remove them.
 
         Args:
             is_last: Whether the outbox is finished with that.
         """
-        return [row for row, _ in self._take_pairs(start, is_last=is_last)]
+        return [row for row, _ in self._pop_waiting(start, is_last=is_last)]
 
-    def _take_pairs(self, start: int, *, is_last: bool) -> list[tuple[Row, bool]]:
+    def _pop_waiting(self, start: int, *, is_last: bool) -> list[tuple[Row, bool]]:
         with self._lock:
             self._is_finished |= is_last
-            taken = self._waiting[start:]
+            waiting = self._waiting[start:]
             # A signal handler may have logged since the line above.
-            del self._waiting[start : start + len(taken)]
-        return taken
+            del self._waiting[start : start + len(waiting)]
+        return waiting
 
     def open(self) -> None:
         """Let this outbox get the events of this context, and follow the session."""
@@ -72,7 +72,7 @@ class AsyncOutbox(BaseOutbox):
         self.start_listening()
         super().open()
 
-    def _can_be_used_here(self) -> bool:
+    def _is_usable(self) -> bool:
         """Whether this process opened it: `put` only collects, in any thread."""
         return self._owner is not None and self._owner[0] == os.getpid()
 
@@ -90,7 +90,7 @@ class AsyncOutbox(BaseOutbox):
     async def _write(self, rows: list[Row]) -> None:
         """Write *rows* and settle them; may raise what the database raised."""
 
-    async def finish(self, *, is_raising: bool) -> None:
+    async def finish(self, *, has_exception: bool) -> None:
         """
         Write the events of the block.
 
@@ -98,14 +98,14 @@ class AsyncOutbox(BaseOutbox):
         back, the events are gone with the rest.
 
         Args:
-            is_raising: Whether an exception leaves the block.
+            has_exception: Whether an exception leaves the block.
         """
         self.stop_listening()
-        taken = self._take_pairs(0, is_last=True)
-        rows = [row for row, _ in taken]
+        waiting = self._pop_waiting(0, is_last=True)
+        rows = [row for row, _ in waiting]
         try:
-            if taken and not self._is_in_transaction():
-                rows = self._settle_ended(taken, is_raising=is_raising)
+            if waiting and not self._is_in_transaction():
+                rows = self._settle_ended(waiting, has_exception=has_exception)
             if rows:
                 await self._write(rows)
         except BaseException as error:
@@ -114,17 +114,17 @@ class AsyncOutbox(BaseOutbox):
                 raise error.with_traceback(None) from None
 
     def _settle_ended(
-        self, taken: list[tuple[Row, bool]], *, is_raising: bool
+        self, waiting: list[tuple[Row, bool]], *, has_exception: bool
     ) -> list[Row]:
         """Settle the rows of a transaction that has ended; return the others."""
-        ended = [row for row, was_in_transaction in taken if was_in_transaction]
+        ended = [row for row, was_in_transaction in waiting if was_in_transaction]
         # An exception usually rolled it back. Otherwise it was probably committed.
         for row in ended:
-            row.settle(Outcome.ROLLED_BACK if is_raising else Outcome.UNSENT)
-        if ended and not is_raising:
+            row.settle(Outcome.ROLLED_BACK if has_exception else Outcome.UNSENT)
+        if ended and not has_exception:
             events = format_count(len(ended), "event")
             ended[0].warn("outbox:ended", _ENDED.format(events=events))
-        return [row for row, was_in_transaction in taken if not was_in_transaction]
+        return [row for row, was_in_transaction in waiting if not was_in_transaction]
 
     def _settle_after_error(self, error: BaseException, rows: list[Row]) -> bool:
         """
@@ -136,11 +136,11 @@ class AsyncOutbox(BaseOutbox):
         """
         if isinstance(error, Exception) and not is_raised_by_signal_handler(error):
             for row in rows:
-                self.fail(row, describe_database_error(error, row.table))
+                self.fail(row, format_database_error(error, row.table))
             return False
         for row in rows:
             row.settle(Outcome.IN_DOUBT)
-        if self.is_aborting:
+        if self.should_abort:
             self.failures += len(rows)
         return True
 
@@ -163,30 +163,30 @@ class PsycopgAsyncOutbox(AsyncOutbox):
         return State(int(self._connection.pgconn.transaction_status))
 
     async def _write(self, rows: list[Row]) -> None:
-        cause = UNUSABLE.get(self._read_state())
+        cause = STATE_ERRORS.get(self._read_state())
         if cause is not None:
             for row in rows:
                 self.fail(row, cause)
-        elif self.is_aborting:
-            await self._write_together(rows)
+        elif self.should_abort:
+            await self._write_many(rows)
         else:
             for row in rows:
-                await self._write_alone(row)
+                await self._write_one(row)
 
-    async def _write_together(self, rows: list[Row]) -> None:
+    async def _write_many(self, rows: list[Row]) -> None:
         async with sys.modules["psycopg"].AsyncCursor(self._connection) as cursor:
             for insert, group in groupby(rows, lambda row: row.insert):
-                written = list(group)
-                await cursor.executemany(insert, [row.parameters for row in written])
-                for row in written:
+                chunk = list(group)
+                await cursor.executemany(insert, [row.parameters for row in chunk])
+                for row in chunk:
                     row.settle(Outcome.WRITTEN)
 
-    async def _write_alone(self, row: Row) -> None:
+    async def _write_one(self, row: Row) -> None:
         """Write one row in a savepoint, or in a transaction of its own."""
         connection = self._connection
-        is_alone = connection.autocommit and self._read_state() is State.IDLE
+        is_autocommit = connection.autocommit and self._read_state() is State.IDLE
         statement = row.insert
-        if not is_alone:
+        if not is_autocommit:
             statement = f"SAVEPOINT {SAVEPOINT}; {row.insert}; RELEASE {SAVEPOINT}"
         # The values are part of the text: one request has all three statements.
         async with sys.modules["psycopg"].AsyncClientCursor(connection) as cursor:
@@ -197,7 +197,7 @@ class PsycopgAsyncOutbox(AsyncOutbox):
                     await cursor.execute(
                         f"ROLLBACK TO {SAVEPOINT}; RELEASE {SAVEPOINT}"
                     )
-                self.fail(row, describe_database_error(error, row.table))
+                self.fail(row, format_database_error(error, row.table))
             else:
                 row.settle(Outcome.WRITTEN)
 
@@ -244,8 +244,8 @@ def write_rows(outbox: BaseOutbox, connection: Any, rows: list[Row]) -> None:
     is_numeric = connection.dialect.paramstyle.startswith("numeric")
     try:
         for row in rows:
-            insert = _number_placeholders(row.insert) if is_numeric else row.insert
-            if outbox.is_aborting:
+            insert = _convert_paramstyle(row.insert) if is_numeric else row.insert
+            if outbox.should_abort:
                 cursor.execute(insert, row.parameters)
                 row.settle(Outcome.WRITTEN)
             else:
@@ -262,16 +262,16 @@ def _write_in_savepoint(outbox: BaseOutbox, cursor: Any, insert: str, row: Row) 
         cursor.execute(f"ROLLBACK TO SAVEPOINT {SAVEPOINT}")
         if is_raised_by_signal_handler(error):
             raise
-        outbox.fail(row, describe_database_error(error, row.table))
+        outbox.fail(row, format_database_error(error, row.table))
     else:
         row.settle(Outcome.WRITTEN)
     cursor.execute(f"RELEASE SAVEPOINT {SAVEPOINT}")
 
 
-def _number_placeholders(statement: str) -> str:
+def _convert_paramstyle(statement: str) -> str:
     """Return *statement* with ``$1``, ``$2`` and so on, as asyncpg has them."""
-    first, *others = statement.split("%s")
-    return first + "".join(f"${index}{part}" for index, part in enumerate(others, 1))
+    first, *rest = statement.split("%s")
+    return first + "".join(f"${index}{part}" for index, part in enumerate(rest, 1))
 
 
 def find_async_outbox(

@@ -62,7 +62,7 @@ class Row(NamedTuple):
         return "<Row>"  # the parameters hold the event
 
 
-class Interruption(BaseException):
+class InterruptedInsert(BaseException):
     """Wraps what a signal handler of the application raised during an insert."""
 
     def __init__(self, error: BaseException) -> None:
@@ -86,10 +86,10 @@ class BaseOutbox(ABC):
     def __init__(self, table: str, account: str, on_error: OnError) -> None:
         self.table = table
         self.account = account
-        self.is_aborting = on_error == "abort"
+        self.should_abort = on_error == "abort"
         self.failures = 0
         """Events that were not written, where that aborts the transaction."""
-        self._outer: BaseOutbox | None = None
+        self._parent: BaseOutbox | None = None
         self._owner: tuple[int, int] | None = None
         """Process and thread that opened it; None while it is closed."""
 
@@ -99,13 +99,13 @@ class BaseOutbox(ABC):
         Write *row*, or keep it to be written later; raises no errors of the database.
 
         Raises:
-            Interruption: A signal handler of the application raised during the insert.
+            InterruptedInsert: A signal handler raised during the insert.
         """
 
     def open(self) -> None:
         """Let this outbox get the events of this context."""
         self.failures = 0  # a block that raised may be used again
-        self._outer = _find_open()
+        self._parent = _find_open()
         self._owner = _read_owner()
         _current.set(self)
 
@@ -113,11 +113,11 @@ class BaseOutbox(ABC):
         """Let the outbox that was open before get the events again."""
         self._owner = None
         # Blocks that overlap would keep all earlier ones in memory.
-        while self._outer is not None and not self._outer.is_open():
-            self._outer = self._outer._outer
+        while self._parent is not None and not self._parent.is_open():
+            self._parent = self._parent._parent
         # Another context has its own value: there, `find_outbox` skips a closed outbox.
         if _current.get() is self:
-            _current.set(self._outer)
+            _current.set(self._parent)
 
     def is_open(self) -> bool:
         """Whether it was opened and not closed."""
@@ -137,13 +137,13 @@ class BaseOutbox(ABC):
         if count:
             raise make_outbox_error(count)
 
-    def _can_be_used_here(self) -> bool:
+    def _is_usable(self) -> bool:
         """Whether this thread may use it."""
         return self._owner == _read_owner()
 
     def fail(self, row: Row, cause: str) -> None:
         """Report that *row* could not be written, and settle it."""
-        if self.is_aborting:
+        if self.should_abort:
             self.failures += 1
             row.settle(Outcome.DROPPED)
             row.warn(
@@ -184,7 +184,7 @@ def find_outbox(warn: Warn) -> BaseOutbox | None:
         warn: Writes a log line if the thread may not use it.
     """
     found = _find_open()
-    if found is None or found._can_be_used_here():
+    if found is None or found._is_usable():
         return found
     warn(
         "outbox:thread",
@@ -199,7 +199,7 @@ def _find_open() -> BaseOutbox | None:
     """Return the innermost open outbox of this context; forget closed ones."""
     first = found = _current.get()
     while found is not None and not found.is_open():
-        found = found._outer
+        found = found._parent
     if found is not first:  # it was closed in another context
         _current.set(found)
     return found

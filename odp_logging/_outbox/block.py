@@ -70,7 +70,7 @@ class outbox:
             found = find_async_outbox(connection, *arguments)
             if found is None:
                 raise ConfigurationError(
-                    f"outbox cannot use a {_describe_type(connection)}. {ADVICE}"
+                    f"outbox cannot use a {_format_type(connection)}. {ADVICE}"
                 )
             self._outbox = found
 
@@ -102,7 +102,7 @@ class outbox:
         opened.close()
         # Closed before: an event that is logged meanwhile would come after the last
         # write.
-        await opened.finish(is_raising=kind is not None)
+        await opened.finish(has_exception=kind is not None)
         if kind is None:
             opened.raise_failure()
 
@@ -142,9 +142,9 @@ class outbox:
         """
         from .sessions import follow_sessions
 
-        checked = _check(table, account, on_error)
+        arguments = _check(table, account, on_error)
         load_sending_modules()
-        follow_sessions(sessions, *checked)
+        follow_sessions(sessions, *arguments)
 
 
 def _check(
@@ -168,6 +168,6 @@ def _check(
     return table, account, on_error
 
 
-def _describe_type(connection: object) -> str:
+def _format_type(connection: object) -> str:
     kind = type(connection)
     return f"{kind.__module__}.{kind.__qualname__}"

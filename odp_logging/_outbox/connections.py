@@ -10,7 +10,7 @@ import sys
 from typing import Any, Protocol
 
 from ..exceptions import ConfigurationError
-from .drivers import find_driver, is_instance
+from .driver import find_driver, is_instance
 
 ADVICE = (
     "Pass a connection of psycopg or psycopg2, a Session or Connection of SQLAlchemy,"

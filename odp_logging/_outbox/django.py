@@ -7,7 +7,7 @@ from typing import Any
 
 from .base import BaseOutbox, OnError, Row, make_outbox_error
 from .connections import DjangoSource
-from .drivers import State, find_driver
+from .driver import State, find_driver
 from .sync import SyncOutbox
 
 
@@ -80,10 +80,10 @@ class _TransactionEnd:
         self._outboxes: list[_AtomicOutbox] = []
         self._has_unknown_failure = False
         """Whether an event was lost without a statement that failed."""
-        self._replaced = {
+        self._original_methods = {
             name: vars(connection).get(name) for name in ("commit", "rollback", "close")
         }
-        for name in self._replaced:
+        for name in self._original_methods:
             setattr(connection, name, getattr(self, name))
 
     def add(self, outbox: _AtomicOutbox) -> None:
@@ -105,7 +105,7 @@ class _TransactionEnd:
             for outbox in self._outboxes:
                 outbox.finish()
         finally:
-            self._abandon()
+            self._discard()
         is_new = self._count_failures() > failures
         if is_new or self._has_unknown_failure or self._read_state() is State.FAILED:
             self._abort()
@@ -115,26 +115,26 @@ class _TransactionEnd:
     def rollback(self) -> None:
         """Forget what waits, and roll back."""
         self._restore()
-        self._abandon()
+        self._discard()
         self._connection.rollback()
 
     def close(self) -> None:
         """Forget what waits, and close the connection."""
         self._restore()
-        self._abandon()
+        self._discard()
         self._connection.close()
 
     def _restore(self) -> None:
         """Let the connection have the methods of its class again."""
-        for name, before in self._replaced.items():
+        for name, before in self._original_methods.items():
             if before is None:
                 delattr(self._connection, name)
             else:
                 setattr(self._connection, name, before)
 
-    def _abandon(self) -> None:
+    def _discard(self) -> None:
         for outbox in self._outboxes:
-            outbox.abandon()
+            outbox.discard()
 
     def _count_failures(self) -> int:
         return sum([outbox.failures for outbox in self._outboxes])

@@ -6,7 +6,7 @@ from types import FrameType
 
 from .._stores.queue.postgresql.errors import format_state
 
-_CAUSES = {
+_MESSAGES = {
     "25006": "the transaction is read-only",
     "25P02": "an earlier statement of the transaction had failed",
 }
@@ -15,7 +15,7 @@ _CAUSES = {
 _CLOSED = "the database closed the connection"
 
 
-def describe_database_error(
+def format_database_error(
     error: BaseException, table: str, *, is_closed: bool = False
 ) -> str:
     """
@@ -28,8 +28,8 @@ def describe_database_error(
     """
     # `sqlstate` in psycopg and asyncpg, `pgcode` in psycopg2.
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    if state in _CAUSES:
-        return _CAUSES[str(state)]
+    if state in _MESSAGES:
+        return _MESSAGES[str(state)]
     if state:
         return f"the database {format_state(str(state), table)}"
     return _CLOSED if is_closed else f"{type(error).__name__} was raised"

@@ -10,7 +10,7 @@ from ..exceptions import ConfigurationError
 from .asynchronous import SqlalchemyAsyncOutbox, write_rows
 from .base import BaseOutbox, OnError, Outcome
 from .connections import SessionSource, check_dialect, find_session_dialect
-from .drivers import is_instance
+from .driver import is_instance
 from .sync import SyncOutbox
 
 _KEY = "odp_logging.outbox"
@@ -31,7 +31,7 @@ class AsyncSessionOutbox(SqlalchemyAsyncOutbox):
         self, target: Any, table: str, account: str, on_error: OnError
     ) -> None:
         super().__init__(target, table, account, on_error)
-        self._marks: dict[Any, int] = {}
+        self._row_counts: dict[Any, int] = {}
         """How many rows were waiting when each open savepoint began."""
         self._released: Any = None
         """The savepoint that is being released."""
@@ -51,25 +51,25 @@ class AsyncSessionOutbox(SqlalchemyAsyncOutbox):
     def _list_listeners(self) -> list[tuple[str, Any]]:
         return [
             ("before_commit", self.write_before_commit),
-            ("after_transaction_create", self.mark_savepoint),
+            ("after_transaction_create", self.record_savepoint),
             ("after_commit", self.end_commit),
-            ("after_soft_rollback", self.roll_back),
+            ("after_soft_rollback", self.rollback),
         ]
 
-    def mark_savepoint(self, session: Any, transaction: Any) -> None:
+    def record_savepoint(self, session: Any, transaction: Any) -> None:
         """Remember which rows are older than a savepoint."""
         if transaction.nested:
-            self._marks[transaction] = len(self._waiting)
+            self._row_counts[transaction] = len(self._waiting)
 
-    def roll_back(self, session: Any, transaction: Any) -> None:
+    def rollback(self, session: Any, transaction: Any) -> None:
         """Forget the rows of a transaction, or of a savepoint, that is rolled back."""
         # A flush is a subtransaction. If it fails, SQLAlchemy rolls back to the
         # innermost savepoint around it, or the transaction if it is in none.
         savepoint = _find_savepoint(transaction)
-        start = 0 if savepoint is None else self._marks.get(savepoint, 0)
+        start = 0 if savepoint is None else self._row_counts.get(savepoint, 0)
         if savepoint is transaction:  # it has ended, too
-            self._marks.pop(transaction, None)
-        for row in self._take(start):
+            self._row_counts.pop(transaction, None)
+        for row in self._pop(start):
             row.settle(Outcome.ROLLED_BACK)
 
     def write_before_commit(self, session: Any) -> None:
@@ -81,9 +81,9 @@ class AsyncSessionOutbox(SqlalchemyAsyncOutbox):
         """
         if self._is_release(session.get_nested_transaction()):
             return
-        rows = self._take()
+        rows = self._pop()
         # Rows that are logged from now on are younger than every open savepoint.
-        self._marks = dict.fromkeys(self._marks, 0)
+        self._row_counts = dict.fromkeys(self._row_counts, 0)
         if rows:
             try:
                 write_rows(self, session.connection(), rows)
@@ -120,9 +120,9 @@ class AsyncSessionOutbox(SqlalchemyAsyncOutbox):
         """
         savepoint = session.get_nested_transaction()
         if savepoint is not None:
-            self._marks.pop(savepoint, None)
+            self._row_counts.pop(savepoint, None)
             return
-        for row in self._take():
+        for row in self._pop():
             row.settle(Outcome.UNSENT)
 
 
@@ -142,7 +142,7 @@ class _FollowedOutbox(AsyncSessionOutbox):
     def close(self) -> None:
         """Let the outbox that was open before get the events; give back late ones."""
         super().close()
-        for row in self._take(is_last=True):
+        for row in self._pop(is_last=True):
             row.settle(Outcome.UNSENT)
 
 
@@ -163,14 +163,14 @@ def follow_sessions(
     _check_not_followed(target)
     event = _load_events()
 
-    def begin(session: Any, transaction: Any) -> None:
+    def start(session: Any, transaction: Any) -> None:
         if transaction.parent is None:
             if _KEY not in session.info:
                 opened = _make_outbox(session, table, account, on_error)
                 session.info[_KEY] = opened
                 opened.open()
         else:
-            _call(session, "mark_savepoint", transaction)
+            _call(session, "record_savepoint", transaction)
 
     def commit(session: Any) -> None:
         if not _call(session, "write_before_commit"):
@@ -184,26 +184,26 @@ def follow_sessions(
         if found is not None and session.get_nested_transaction() is None:
             found.close()  # what other listeners log now is not part of it
             if isinstance(found, SyncOutbox):
-                found.abandon(Outcome.UNSENT)
+                found.discard(Outcome.UNSENT)
         _call(session, "end_commit")
 
-    def roll_back(session: Any, transaction: Any) -> None:
-        _call(session, "roll_back", transaction)
+    def rollback(session: Any, transaction: Any) -> None:
+        _call(session, "rollback", transaction)
 
     def end(session: Any, transaction: Any) -> None:
         if transaction.parent is None:
-            roll_back(session, transaction)  # closed without a commit
+            rollback(session, transaction)  # closed without a commit
             found: BaseOutbox | None = session.info.pop(_KEY, None)
             if found is not None:
                 found.close()
             if isinstance(found, SyncOutbox):
-                found.abandon()
+                found.discard()
 
-    event.listen(target, "after_transaction_create", begin)
+    event.listen(target, "after_transaction_create", start)
     event.listen(target, "before_commit", commit)
     # Ahead of the application's listeners: what those log is outside the transaction.
     event.listen(target, "after_commit", end_commit, insert=True)
-    event.listen(target, "after_soft_rollback", roll_back)
+    event.listen(target, "after_soft_rollback", rollback)
     event.listen(target, "after_transaction_end", end)
 
 
@@ -229,14 +229,14 @@ def _make_outbox(
 def _find_target(sessions: Any) -> Any:
     orm, asyncio = "sqlalchemy.orm", "sqlalchemy.ext.asyncio"
     if is_instance(sessions, asyncio, "async_sessionmaker"):
-        chosen = sessions.kw.get("sync_session_class")
-        if chosen is None:
+        selected = sessions.kw.get("sync_session_class")
+        if selected is None:
             raise ConfigurationError(
                 "follow_sessions would follow every session of this process: give the"
                 " async_sessionmaker sync_session_class=sessionmaker(), and pass that"
                 " sessionmaker"
             )
-        sessions = chosen
+        sessions = selected
     base = getattr(sys.modules.get(orm), "Session", None)
     is_class = isinstance(sessions, type) and base and issubclass(sessions, base)
     if (

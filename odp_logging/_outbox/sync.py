@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .base import BaseOutbox, Interruption, OnError, Outcome, Row
-from .drivers import State, find_driver
-from .errors import describe_database_error, is_raised_by_signal_handler
+from .base import BaseOutbox, InterruptedInsert, OnError, Outcome, Row
+from .driver import State, find_driver
+from .errors import format_database_error, is_raised_by_signal_handler
 
 if TYPE_CHECKING:
     from .connections import Source
-    from .drivers import Driver
+    from .driver import Driver
 
 
 class SyncOutbox(BaseOutbox):
@@ -35,26 +35,26 @@ class SyncOutbox(BaseOutbox):
     def put(self, row: Row) -> None:
         """Write *row*, or keep it while the connection is in use."""
         self._waiting.append(row)
-        self.write_waiting(is_last_chance=False)
+        self.write_waiting(is_final=False)
 
     def finish(self) -> None:
         """Write what waits; raise what a signal handler raises meanwhile."""
         try:
-            self.write_waiting(is_last_chance=True)
-        except Interruption as interruption:
+            self.write_waiting(is_final=True)
+        except InterruptedInsert as interruption:
             raise interruption.error from None
 
-    def abandon(self, outcome: Outcome = Outcome.ROLLED_BACK) -> None:
+    def discard(self, outcome: Outcome = Outcome.ROLLED_BACK) -> None:
         """Settle what waits with *outcome*: its transaction has ended."""
         while self._waiting:
             self._waiting.popleft().settle(outcome)
 
-    def write_waiting(self, *, is_last_chance: bool) -> None:
+    def write_waiting(self, *, is_final: bool) -> None:
         """
         Write what waits.
 
         Args:
-            is_last_chance: Whether a row that cannot be written now is a failure.
+            is_final: Whether a row that cannot be written now is a failure.
         """
         if self._is_writing:  # this interrupted the loop below, which goes on
             return
@@ -62,12 +62,12 @@ class SyncOutbox(BaseOutbox):
             # Inside `try`: a signal handler may raise right after it.
             self._is_writing = True
             while self._waiting:
-                if not self._write_oldest(is_last_chance=is_last_chance):
+                if not self._write_first(is_final=is_final):
                     return
         finally:
             self._is_writing = False
 
-    def _write_oldest(self, *, is_last_chance: bool) -> bool:
+    def _write_first(self, *, is_final: bool) -> bool:
         """Write the oldest row; return False if it has to wait."""
         row = raw = driver = None
         try:
@@ -76,15 +76,15 @@ class SyncOutbox(BaseOutbox):
             raw = self._source.open()
             driver = find_driver(raw)
             if driver is None:
-                self._fail_oldest(row, f"its connection is a {type(raw).__name__}")
+                self._fail_first(row, f"its connection is a {type(raw).__name__}")
                 return True
             state = driver.read_state(raw)
-            if state is State.ACTIVE and not is_last_chance:
+            if state is State.ACTIVE and not is_final:
                 return False
-            cause = UNUSABLE.get(state)
+            cause = STATE_ERRORS.get(state)
             if cause is not None:
-                self._fail_oldest(row, cause)
-            elif self.is_aborting:
+                self._fail_first(row, cause)
+            elif self.should_abort:
                 driver.insert(raw, row.insert, row.parameters)
                 self._remove(row)
                 row.settle(Outcome.WRITTEN)
@@ -95,18 +95,18 @@ class SyncOutbox(BaseOutbox):
         except Exception as error:
             if row is None or is_raised_by_signal_handler(error):
                 self._interrupt(row, driver, raw)
-                raise Interruption(error.with_traceback(None)) from None
+                raise InterruptedInsert(error.with_traceback(None)) from None
             is_closed = driver is not None and driver.read_state(raw) is State.CLOSED
-            cause = describe_database_error(error, row.table, is_closed=is_closed)
-            self._fail_oldest(row, cause)
-            if driver is not None and self.is_aborting:
+            cause = format_database_error(error, row.table, is_closed=is_closed)
+            self._fail_first(row, cause)
+            if driver is not None and self.should_abort:
                 driver.abort(raw)
         except BaseException as error:  # KeyboardInterrupt, a time limit of gevent
             self._interrupt(row, driver, raw)
             raise error.with_traceback(None) from None
         return True
 
-    def _fail_oldest(self, row: Row, cause: str) -> None:
+    def _fail_first(self, row: Row, cause: str) -> None:
         self._remove(row)
         self.fail(row, cause)
 
@@ -121,13 +121,13 @@ class SyncOutbox(BaseOutbox):
             return
         self._remove(row)
         row.settle(Outcome.IN_DOUBT)
-        if self.is_aborting:
+        if self.should_abort:
             self.failures += 1
             if driver is not None:
                 driver.abort(raw)
 
 
-UNUSABLE: dict[State, str] = {
+STATE_ERRORS: dict[State, str] = {
     State.ACTIVE: "the connection is in the middle of another statement",
     State.FAILED: "an earlier statement of the transaction had failed",
     State.CLOSED: "the connection is closed",

@@ -20,7 +20,7 @@ from typing import Any
 from .._runtime.lock import monotonic
 from .request_state import RequestState
 
-_CONNECT_STAGGER_SECONDS = 0.25
+_ATTEMPT_DELAY_SECONDS = 0.25
 """Delay before the next address of a host is tried in parallel (RFC 8305, section
 5)."""
 
@@ -42,7 +42,7 @@ def open_socket(host: str, port: int, state: RequestState) -> socket.socket:
         OSError: None answered in time.
         UnicodeError: *host* is not a valid name.
     """
-    addresses = _order_addresses(_resolve(host, port, state), state)
+    addresses = _sort_addresses(_resolve(host, port, state), state)
     if len(addresses) == 1:
         sock = socket.socket(*addresses[0][:3])
         try:
@@ -74,9 +74,9 @@ def _resolve(host: str, port: int, state: RequestState) -> list[Any]:
         OSError: The name is unknown, or was not resolved in time.
         UnicodeError: *host* is not a valid name.
     """
-    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    resolve = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
-        return look_up(
+        return resolve(
             flags=socket.AI_NUMERICHOST
         )  # an IP address needs no name server
     except socket.gaierror:
@@ -85,7 +85,7 @@ def _resolve(host: str, port: int, state: RequestState) -> list[Any]:
 
     def put_result() -> None:
         try:
-            results.put(look_up())
+            results.put(resolve())
         except Exception as error:
             results.put(error)
 
@@ -108,17 +108,17 @@ def _disable_nagle(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _order_addresses(found: Sequence[Any], state: RequestState) -> list[Any]:
+def _sort_addresses(found: Sequence[Any], state: RequestState) -> list[Any]:
     """Return addresses, alternating families; the good one first, the bad one last."""
-    families: dict[int, deque[Any]] = {}
+    by_family: dict[int, deque[Any]] = {}
     for address_info in dict.fromkeys(found):
-        families.setdefault(address_info[0], deque()).append(address_info)
+        by_family.setdefault(address_info[0], deque()).append(address_info)
     # As RFC 8305, section 4: a family without a route costs one step, not all of its
     # own.
-    alternating = []
-    while queues := [queue for queue in families.values() if queue]:
-        alternating += [queue.popleft() for queue in queues]
-    return sorted(alternating, key=lambda info: state.rank_address(info[4]))
+    ordered = []
+    while queues := [queue for queue in by_family.values() if queue]:
+        ordered += [queue.popleft() for queue in queues]
+    return sorted(ordered, key=lambda info: state.rank_address(info[4]))
 
 
 class _ConnectRace:
@@ -126,7 +126,7 @@ class _ConnectRace:
 
     def __init__(self, addresses: Sequence[Any], state: RequestState) -> None:
         self._state = state
-        self._untried = deque(addresses)
+        self._remaining = deque(addresses)
         self._open: dict[socket.socket, Any] = {}
         self._error: OSError | None = None
         # Looked up at run time: gevent or eventlet may have replaced the class.
@@ -135,21 +135,21 @@ class _ConnectRace:
     def run(self) -> socket.socket:
         """Return the first socket that is connected."""
         start_next = 0.0
-        while self._untried or self._open:
+        while self._remaining or self._open:
             now = monotonic()
-            if self._untried and (not self._open or now >= start_next):
-                self._start(*self._untried.popleft())
-                start_next = now + _CONNECT_STAGGER_SECONDS
+            if self._remaining and (not self._open or now >= start_next):
+                self._start(*self._remaining.popleft())
+                start_next = now + _ATTEMPT_DELAY_SECONDS
                 continue
             if self._state.is_connect_overdue():
                 raise TimeoutError("timed out")
             seconds = self._state.remaining_connect_seconds
-            if self._untried:
+            if self._remaining:
                 seconds = min(seconds, start_next - now)
             for ready, _ in self._selector.select(seconds):
-                winner = self._finish(ready.fileobj)
-                if winner is not None:
-                    return winner
+                connected = self._finish(ready.fileobj)
+                if connected is not None:
+                    return connected
                 start_next = 0.0  # refused: start the next one at once
         raise self._error or OSError("the host has no address")
 
@@ -181,8 +181,8 @@ class _ConnectRace:
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if not code:
             self._state.address = address
-            winner: socket.socket = sock
-            return winner
+            connected: socket.socket = sock
+            return connected
         sock.close()
         self._error = OSError(code, os.strerror(code))
         return None

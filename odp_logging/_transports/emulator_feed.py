@@ -29,7 +29,7 @@ _PAUSE_SECONDS = 60.0
 """After a failed request. The flusher's thread has events to send."""
 
 _COUNTS_INTERVAL_SECONDS = 1.0
-_MAX_ANSWER_BYTES = 1000
+_MAX_RESPONSE_BYTES = 1000
 _SERVER = "odp-emulator"
 _PATH = "/_emulator/library"
 _HEALTH_PATH = "/healthz"
@@ -66,12 +66,12 @@ class EmulatorFeed:
         """Ask and report anew in a forked child."""
         self._peer = _Peer.UNKNOWN
         self._counts: Mapping[str, int] = {}
-        self._paused_until = self._next_counts = 0.0
+        self._retry_at = self._next_counts = 0.0
 
     def publish(self, read_counts: Callable[[], Mapping[str, int]]) -> None:
         """Post what is new, if there is anything. Never raises."""
         now = self._clock()
-        is_off = self._peer is _Peer.OTHER or now < self._paused_until
+        is_off = self._peer is _Peer.OTHER or now < self._retry_at
         if is_off or self._is_in_test():
             return
         has_lines = RECENT_LINES.has_lines()
@@ -84,7 +84,7 @@ class EmulatorFeed:
             self._post(counts)
             self._next_counts = now + _COUNTS_INTERVAL_SECONDS
         except (OSError, HTTPException, ValueError):
-            self._paused_until = now + _PAUSE_SECONDS
+            self._retry_at = now + _PAUSE_SECONDS
 
     def _is_in_test(self) -> bool:
         # A test that blocks the network, or takes the events, expects no request.
@@ -121,8 +121,8 @@ class EmulatorFeed:
             headers["X-Api-Key"] = self._destination.api_key.get_secret_value()
         try:
             connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            answer.read(_MAX_ANSWER_BYTES)
-            return answer.getheader("Server")
+            response = connection.getresponse()
+            response.read(_MAX_RESPONSE_BYTES)
+            return response.getheader("Server")
         finally:
             connection.close()

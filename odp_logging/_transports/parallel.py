@@ -55,17 +55,17 @@ class Parallel(BaseTransport):
         self._batch_size = batch_size
         self._batch_bytes = batch_bytes
         # The calling thread uses the first one.
-        self._first, *others = [build_transport() for _ in range(lanes)]
-        self._other_lanes = [_Lane(transport) for transport in others]
+        self._first, *rest = [build_transport() for _ in range(lanes)]
+        self._other_lanes = [_Lane(transport) for transport in rest]
 
     def send(self, batch: Batch, *, deadline: float | None = None) -> Delivery:
         """Send *batch*, in parts if it is large; report the outcome of each event."""
-        if self._fits_into_one_request(batch):
+        if self._is_single_request(batch):
             return self._first.send(batch, deadline=deadline)
         sent: _SentParts = []
         caller_parts: list[_Part] = []
         started_lanes: list[_Lane] = []
-        for index, positions in enumerate(self._assign_to_lanes(batch.events)):
+        for index, positions in enumerate(self._split_into_lanes(batch.events)):
             parts = split_positions(
                 batch.events, positions, self._batch_size, self._batch_bytes
             )
@@ -81,19 +81,19 @@ class Parallel(BaseTransport):
                 sent += lane.wait()
         return merge_deliveries(len(batch.events), sent)
 
-    def _fits_into_one_request(self, batch: Batch) -> bool:
+    def _is_single_request(self, batch: Batch) -> bool:
         count = len(batch.events)
         if count == 1:
             return True  # whatever its size
         return count <= self._batch_size and batch.size <= self._batch_bytes
 
-    def _assign_to_lanes(self, events: Sequence[OdpEvent]) -> list[list[int]]:
+    def _split_into_lanes(self, events: Sequence[OdpEvent]) -> list[list[int]]:
         """Return the positions for each lane, in their order."""
-        shares: list[list[int]] = [[] for _ in range(len(self._other_lanes) + 1)]
+        lanes: list[list[int]] = [[] for _ in range(len(self._other_lanes) + 1)]
         # Longest group first, to the shortest share: none is left for the end.
         for group in sorted(group_by_customer(events), key=len, reverse=True):
-            min(shares, key=len).extend(group)
-        return [sorted(share) for share in shares if share]
+            min(lanes, key=len).extend(group)
+        return [sorted(lane_indexes) for lane_indexes in lanes if lane_indexes]
 
     def prepare(self) -> None:
         """Prepare the first lane's transport for its first `send`."""
@@ -125,18 +125,18 @@ class _Lane:
         self._thread: threading.Thread | None = None
         self._work: tuple[Batch, Sequence[_Part], float | None] | None = None
         self._sent: _SentParts | None = None
-        self._is_busy = False
+        self._is_active = False
 
     def start(
         self, batch: Batch, parts: Sequence[_Part], deadline: float | None
     ) -> bool:
         """Start to send *parts* of *batch*; return False if the lane cannot."""
-        if self._is_busy:  # Ctrl-C ended the wait for its previous parts
+        if self._is_active:  # Ctrl-C ended the wait for its previous parts
             return False
-        self._sent, self._is_busy = None, True
+        self._sent, self._is_active = None, True
         self._work = batch, parts, deadline
         if self._thread is None and not self._start_thread():
-            self._work, self._is_busy = None, False
+            self._work, self._is_active = None, False
             return False
         self._wakeup.wake()
         return True
@@ -161,7 +161,7 @@ class _Lane:
         """Wait until the parts are sent; return them with their deliveries."""
         # After a fork by a signal handler meanwhile, the child has nothing to wait for:
         # `after_fork` has reset the flag.
-        while self._is_busy:
+        while self._is_active:
             self._done.wait(_IDLE_WAIT_SECONDS)
         return self._sent or []
 
@@ -180,12 +180,12 @@ class _Lane:
                 self._finish([])
 
     def _finish(self, sent: _SentParts) -> None:
-        self._sent, self._is_busy = sent, False
+        self._sent, self._is_active = sent, False
         self._done.wake()
 
     def close(self) -> None:
         """Close the connection and stop the thread; a later `start` starts another."""
-        if not self._is_busy:
+        if not self._is_active:
             self._transport.close()
         self._thread = None
         self._wakeup.wake()
@@ -206,16 +206,16 @@ def send_parts(
     sent: _SentParts = []
     for part in parts:
         try:
-            answer = transport.send(batch.only(part), deadline=deadline)
+            delivery = transport.send(batch.only(part), deadline=deadline)
         except Exception as error:  # the thread must survive any error of a library
-            answer = Delivery.all_pending(
+            delivery = Delivery.all_pending(
                 len(part),
                 Cause.TRANSIENT,
                 f"sending failed with {type(error).__name__}",
                 in_doubt=True,
             )
-        sent.append((part, answer))
-        if answer.pending:
+        sent.append((part, delivery))
+        if delivery.pending:
             break
     return sent
 
@@ -225,17 +225,19 @@ def merge_deliveries(size: int, sent: _SentParts) -> Delivery:
     rejected: dict[int, str] = {}
     pending = set(range(size))
     in_doubt: set[int] = set()
-    for part, answer in sent:
+    for part, delivery in sent:
         rejected.update(
-            {part[index]: reason for index, reason in answer.rejected.items()}
+            {part[index]: reason for index, reason in delivery.rejected.items()}
         )
-        in_doubt.update(part[index] for index in answer.in_doubt)
-        still_pending = {part[index] for index in answer.pending}
-        pending -= set(part) - still_pending
-    answers = [answer for _, answer in sent]
-    stops = [answer for answer in answers if answer.pending]
+        in_doubt.update(part[index] for index in delivery.in_doubt)
+        remaining = {part[index] for index in delivery.pending}
+        pending -= set(part) - remaining
+    results = [delivery for _, delivery in sent]
+    stops = [delivery for delivery in results if delivery.pending]
     # A wrong configuration lasts longest, so it decides about the next attempt.
-    stop = max(stops, key=lambda answer: answer.is_misconfigured, default=Delivery(0))
+    stop = max(
+        stops, key=lambda delivery: delivery.is_misconfigured, default=Delivery(0)
+    )
     return Delivery(
         size,
         rejected=rejected,
@@ -243,12 +245,14 @@ def merge_deliveries(size: int, sent: _SentParts) -> Delivery:
         in_doubt=frozenset(in_doubt),
         cause=stop.cause,
         message=stop.message,
-        backoff=max([answer.backoff for answer in answers], default=0.0),
-        retry_after=max([answer.retry_after for answer in answers], default=0.0),
-        requests=sum([answer.requests for answer in answers]),
-        durations=tuple(chain.from_iterable(answer.durations for answer in answers)),
-        resent=sum([answer.resent for answer in answers]),
-        throttled=any([answer.throttled for answer in answers]),
+        backoff=max([delivery.backoff for delivery in results], default=0.0),
+        retry_after=max([delivery.retry_after for delivery in results], default=0.0),
+        requests=sum([delivery.requests for delivery in results]),
+        durations=tuple(
+            chain.from_iterable(delivery.durations for delivery in results)
+        ),
+        resent=sum([delivery.resent for delivery in results]),
+        throttled=any([delivery.throttled for delivery in results]),
         faulty=stop.faulty,
         advice=stop.advice,
     )

@@ -75,14 +75,14 @@ def find_route(
 
 def _find_proxy(url: str) -> Proxy | None:
     proxies = get_environ_proxies(url)
-    chosen = select_proxy(url, proxies)
-    if not chosen:
+    proxy_url = select_proxy(url, proxies)
+    if not proxy_url:
         return None
     scheme = urlsplit(url).scheme
     setting = f"{scheme if proxies.get(scheme) else 'all'}_proxy".upper()
     try:
         # Without a scheme it is an HTTP proxy, as for curl and `requests`.
-        parts = urlsplit(chosen if "://" in chosen else f"http://{chosen}")
+        parts = urlsplit(proxy_url if "://" in proxy_url else f"http://{proxy_url}")
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None

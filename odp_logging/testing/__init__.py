@@ -23,7 +23,7 @@ from .._capture.network_block import NetworkBlock, block_if_testing, start_block
 from .._client.client import OdpClient
 from .._client.flushing import flush
 from .._events.batch import Invalid as Rejected
-from .._events.event import OdpEvent, assemble_event
+from .._events.event import OdpEvent, make_event_from_parts
 from .._runtime.lock import OwnedLock
 from .events import Events
 from .undelivered import UndeliveredEvents
@@ -210,7 +210,7 @@ def _build_event(body: Mapping[str, Any]) -> OdpEvent:
     import json
 
     parts = body["type"], body["action"], body["identifiers"], body.get("data") or {}
-    return assemble_event(*parts, json.dumps(body).encode())
+    return make_event_from_parts(*parts, json.dumps(body).encode())
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._events.body import LIBRARY_DATA
-from .._events.identifiers import canonicalize_identifiers
+from .._events.identifiers import normalize_identifiers
 from .._events.normalize import Unsupported, freeze
 from .._runtime.diagnostics import make_printable
 from .._runtime.text import pluralize
@@ -130,7 +130,7 @@ def _score(part: Part) -> float:
 
 def _canonicalize_name(name: str) -> str:
     # Any value that is not left out.
-    return next(iter(canonicalize_identifiers({name: "-"})), name)
+    return next(iter(normalize_identifiers({name: "-"})), name)
 
 
 def _compare_value(

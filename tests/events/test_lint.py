@@ -6,7 +6,7 @@ import pytest
 
 from odp_logging import OdpClient, OdpEvent
 from odp_logging._capture import build
-from odp_logging._events.lint import find_problems
+from odp_logging._events.lint import check_event
 from odp_logging.emulator import Emulator
 
 from ..conftest import KEY
@@ -17,7 +17,7 @@ NOW = 1_700_000_000.0
 
 def find_kinds(event: OdpEvent) -> list[str]:
     """Return the kinds of all problems of *event*."""
-    return [kind for kind, _ in find_problems(event, NOW)]
+    return [kind for kind, _ in check_event(event, NOW)]
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def find_kinds(event: OdpEvent) -> list[str]:
 )
 def test_a_name_that_no_identifier_can_have(name, text):
     """It is named, with the standard one; a name that may be a value is not shown."""
-    ((kind, message),) = find_problems(OdpEvent("sold", {name: "a"}), NOW)
+    ((kind, message),) = check_event(OdpEvent("sold", {name: "a"}), NOW)
     assert kind == "identifier_name"
     assert text in message
     assert "ada@" not in message

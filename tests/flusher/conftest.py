@@ -85,7 +85,7 @@ def put_events(flusher: Flusher, *actions: str) -> None:
     """Put events as a client does."""
     for action in actions:
         if flusher.store.put(FakeCapture(action)):
-            flusher.wake(due=True)
+            flusher.wake(batch_full=True)
         elif flusher.idle:
             flusher.wake()
 

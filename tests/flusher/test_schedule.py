@@ -31,7 +31,7 @@ def test_a_drain_and_a_flush_shorten_the_backoff() -> None:
     schedule.request_flush(5)
 
     assert compute_pause(schedule, failure, is_draining=False) == 0.25
-    assert schedule.flush_through == 5
+    assert schedule.flush_sequence == 5
 
 
 def test_nothing_shortens_a_retry_after() -> None:
@@ -46,18 +46,18 @@ def test_nothing_shortens_a_retry_after() -> None:
 def test_a_batch_is_due_when_it_is_full_urgent_or_drained() -> None:
     """Each of the three ends the wait for further events; a fork forgets them."""
     schedule = Schedule()
-    assert not schedule.is_sending_due()
-    schedule.request(due=True, urgent=False)
-    assert schedule.is_sending_due()
+    assert not schedule.should_send()
+    schedule.request(batch_full=True, urgent=False)
+    assert schedule.should_send()
     schedule.reset()
-    schedule.request(due=False, urgent=True)
-    assert schedule.is_sending_due()
+    schedule.request(batch_full=False, urgent=True)
+    assert schedule.should_send()
     schedule.reset()
     schedule.drain = Drain(10.0, 60.0, 5.0)
-    assert schedule.is_sending_due()
+    assert schedule.should_send()
     schedule.reset()
 
-    assert not schedule.is_sending_due()
+    assert not schedule.should_send()
 
 
 def test_a_settled_batch_extends_a_drain_up_to_its_limit() -> None:

@@ -229,7 +229,7 @@ def exception_at(instruction: int) -> Iterator[list[int]]:
     left = instruction
 
     def enter(frame: FrameType, kind: str, argument: object) -> Any:
-        if frame.f_code is not SyncOutbox._write_oldest.__code__:
+        if frame.f_code is not SyncOutbox._write_first.__code__:
             return None
         frame.f_trace_opcodes = True
         return count

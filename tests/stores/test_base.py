@@ -101,7 +101,7 @@ def test_a_flusher_delivers_from_a_store_with_eight_methods():
     flusher = Flusher(store, lambda: transport, batch_size=10, interval=60.0)
     for number in range(25):
         if store.put(event(number)):
-            flusher.wake(due=True)
+            flusher.wake(batch_full=True)
 
     assert flusher.flush(20.0)
     assert numbers(transport.sent) == list(range(25))

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from odp_logging._transports.addresses import _order_addresses
+from odp_logging._transports.addresses import _sort_addresses
 from odp_logging._transports.request_state import RequestState
 
 from .conftest import (
@@ -188,7 +188,7 @@ def test_the_address_that_worked_comes_first() -> None:
     ]
 
     def names() -> list[str]:
-        return [address[4][0] for address in _order_addresses(found, state)]
+        return [address[4][0] for address in _sort_addresses(found, state)]
 
     assert names() == ["six", "four", "seven", "five"]
     state.address = ("five", 443)

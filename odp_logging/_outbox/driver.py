@@ -30,7 +30,7 @@ class State(IntEnum):
 # One name for all: PostgreSQL uses the newest savepoint of a name.
 SAVEPOINT = "odp_logging_outbox"
 
-_UNDO = f"ROLLBACK TO SAVEPOINT {SAVEPOINT}; RELEASE SAVEPOINT {SAVEPOINT}"
+_ROLLBACK = f"ROLLBACK TO SAVEPOINT {SAVEPOINT}; RELEASE SAVEPOINT {SAVEPOINT}"
 
 # There is no command for it. The alias explains the error in the server's log.
 _ABORT = "SELECT 1/0 AS odp_logging_aborts_this_transaction"
@@ -73,7 +73,7 @@ class Driver(ABC):
                 )
             except BaseException:
                 if self.read_state(raw) is State.FAILED:
-                    cursor.execute(_UNDO)
+                    cursor.execute(_ROLLBACK)
                 raise
 
     def abort(self, raw: Any) -> None:
