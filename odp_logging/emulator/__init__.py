@@ -10,9 +10,9 @@
       ▼
     _routes     paths;  _sse  the live stream;  _page  the page
       ▼
-    _api        the answer to one request ──►  _validation  requests that ODP refuses
-      │                                   ├─►  _faults      faults that tests set
-      │                                   └─►  _lint        values that ODP drops
+    _api        the response to one request ──►  _validation  requests that ODP refuses
+      │                                     ├─►  _faults      faults that tests set
+      │                                     └─►  _lint        values that ODP drops
       ▼
     _ledger     counts ──►  _history  known idempotence ids, the latest events and
                                       requests, within limits of memory

@@ -1,4 +1,4 @@
-"""The answer to one request to ODP's events API: validation, faults, ledger.
+"""The response to one request to ODP's events API: validation, faults, ledger.
 
 `_http` calls it for each request.
 """
@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
 
-from ._faults import Fault, Faults, Strike
+from ._faults import Fault, FaultHit, Faults
 from ._history import decode_entry
 from ._ledger import EVENTS_PATH, Ledger, Request
 from ._library import LibraryLog, ReportError
@@ -24,18 +24,18 @@ from ._validation import Refusal, check_key, parse_json, read_events
 REFUSED_BY_FAULT = "refused by fault"
 
 NO_SEGMENTS: dict[str, Any] = {"data": {"customer": {"audiences": {"edges": []}}}}
-"""The answer to a query for the segments of a customer without segments."""
+"""The response to a query for the segments of a customer without segments."""
 
 # Larger bodies are parsed one after the other: they take up to 25 times their size.
 _LARGE_BODY_BYTES = 65_536
 
-# For each recorded answer; 1,000 of them are kept.
+# For each recorded response; 1,000 of them are kept.
 _MAX_BODY_CHARACTERS_KEPT = 4_096
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer; status 0 means a reset of the connection instead."""
+class Response:
+    """A response; status 0 means a reset of the connection instead."""
 
     status: int
     body: bytes = b""
@@ -87,8 +87,8 @@ class Odp:
 
     def receive(
         self, headers: Mapping[str, str], body: bytes, *, connection: int
-    ) -> Answer:
-        """Record one request in the ledger; return the answer that ODP would give.
+    ) -> Response:
+        """Record one request in the ledger; return the response that ODP would give.
 
         Events are recorded before the latency of a fault, as by a slow server that has
         already stored them.
@@ -100,41 +100,41 @@ class Odp:
 
     def _process_request(
         self, headers: Mapping[str, str], body: bytes, connection: int
-    ) -> Answer:
+    ) -> Response:
         request = _build_request(connection, headers, len(body))
         try:
-            verdict = _accept_events(read_events(headers, body, key=self._key))
+            outcome = _accept_events(read_events(headers, body, key=self._key))
         except Refusal as refusal:
-            verdict = _build_refusal(refusal)
+            outcome = _build_refusal(refusal)
         # An event that ODP names invalid has no index for a fault to name again.
-        strike = self.faults.strike(verdict.kept, len(body))
-        if strike is not None:
-            verdict = _apply_fault(strike, verdict)
+        hit = self.faults.find_hit(outcome.kept, len(body))
+        if hit is not None:
+            outcome = _apply_fault(hit, outcome)
         self.ledger.record(
             request,
-            status=verdict.answer.status,
-            events=verdict.events,
-            kept=verdict.kept,
-            rejected=verdict.rejected,
-            answer=_describe_answer(
-                verdict.answer, by_fault=strike is not None, note=verdict.note
+            status=outcome.response.status,
+            events=outcome.events,
+            kept=outcome.kept,
+            rejected=outcome.rejected,
+            response=_serialize_response(
+                outcome.response, by_fault=hit is not None, note=outcome.note
             ),
         )
-        return verdict.answer
+        return outcome.response
 
-    def refuse_unread(
+    def record_refusal(
         self, headers: Mapping[str, str], status: int, reason: str, *, connection: int
-    ) -> Answer:
-        """Record one request with an unread body; return an answer with *status*."""
+    ) -> Response:
+        """Record one request with an unread body; return a response with *status*."""
         request = _build_request(connection, headers)
-        answer = build_problem(status, reason)
-        described = _describe_answer(answer, by_fault=False)
-        self.ledger.record(request, status=status, events=[], answer=described)
-        return answer
+        response = build_error_response(status, reason)
+        serialized = _serialize_response(response, by_fault=False)
+        self.ledger.record(request, status=status, events=[], response=serialized)
+        return response
 
-    def answer_segments(
+    def receive_query(
         self, headers: Mapping[str, str], body: bytes, *, path: str, connection: int
-    ) -> Answer:
+    ) -> Response:
         """Answer a GraphQL query as for a customer without segments; record it."""
         note = ""
         try:
@@ -142,39 +142,41 @@ class Odp:
             query = parse_json(body)
             if not isinstance(query, dict) or not isinstance(query.get("query"), str):
                 raise ValueError("no query")
-            answer = Answer(200, json.dumps(NO_SEGMENTS).encode())
+            response = Response(200, json.dumps(NO_SEGMENTS).encode())
             note = "the customer is in no segment: the emulator has none"
         except Refusal as refusal:
-            answer, note = build_problem(refusal.status), refusal.note
+            response, note = build_error_response(refusal.status), refusal.note
         except ValueError:
-            answer = build_problem(400, "The body must be a GraphQL query in JSON.")
+            response = build_error_response(
+                400, "The body must be a GraphQL query in JSON."
+            )
         request = _build_request(connection, headers, len(body), path=path)
-        self._record_other(request, answer, note)
-        return answer
+        self._record_other(request, response, note)
+        return response
 
-    def receive_report(self, headers: Mapping[str, str], body: bytes) -> Answer:
+    def receive_report(self, headers: Mapping[str, str], body: bytes) -> Response:
         """Keep what a library reports of itself; it is no request of ODP's API."""
         try:
             check_key(headers, self._key)
             self.diagnostics.record(parse_json(body))
         except Refusal as refusal:
-            return build_problem(refusal.status)
+            return build_error_response(refusal.status)
         except ReportError as error:
-            return build_problem(400, f"{error}.")
+            return build_error_response(400, f"{error}.")
         except ValueError:
-            return build_problem(400, "The body must be JSON.")
-        self.ledger.wake()
-        return Answer(204)
+            return build_error_response(400, "The body must be JSON.")
+        self.ledger.notify_all()
+        return Response(204)
 
     def clear(self) -> None:
         """Empty the ledger, and forget what libraries reported; serials continue."""
         self.diagnostics.clear()
         self.ledger.clear()
 
-    def record_stray(
+    def record_path_error(
         self,
         headers: Mapping[str, str],
-        answer: Answer,
+        response: Response,
         *,
         method: str,
         path: str,
@@ -183,12 +185,12 @@ class Odp:
     ) -> None:
         """Record a request for an unknown path: its address may be mistyped."""
         request = _build_request(connection, headers, size, method=method, path=path)
-        self._record_other(request, answer, f"events go to POST {EVENTS_PATH}")
+        self._record_other(request, response, f"events go to POST {EVENTS_PATH}")
 
-    def _record_other(self, request: Request, answer: Answer, note: str) -> None:
+    def _record_other(self, request: Request, response: Response, note: str) -> None:
         """Record a request that does not send events."""
-        described = _describe_answer(answer, by_fault=False, note=note)
-        self.ledger.record_other(request, status=answer.status, answer=described)
+        serialized = _serialize_response(response, by_fault=False, note=note)
+        self.ledger.record_other(request, status=response.status, response=serialized)
 
 
 def _build_request(
@@ -202,25 +204,25 @@ def add_warnings(entry: dict[str, Any]) -> dict[str, Any]:
     return {**entry, "warnings": find_warnings(entry)}
 
 
-def build_problem(status: int, message: str = "", **detail: Any) -> Answer:
-    """Return an answer in the form of ODP's error answers."""
+def build_error_response(status: int, message: str = "", **detail: Any) -> Response:
+    """Return a response in the form of ODP's error responses."""
     if status == 403 and not message:
         # ODP's gateway answers so, without the fields of its other errors.
-        return Answer(403, b'{"message":"Forbidden"}')
+        return Response(403, b'{"message":"Forbidden"}')
     if message:
         detail["message"] = message
-    return _build_answer(status, detail)
+    return _build_response(status, detail)
 
 
-def _describe_answer(
-    answer: Answer, *, by_fault: bool, note: str = ""
+def _serialize_response(
+    response: Response, *, by_fault: bool, note: str = ""
 ) -> dict[str, Any]:
-    body = answer.body.decode("utf-8", "replace")
+    body = response.body.decode("utf-8", "replace")
     return {
-        "title": _get_phrase(answer.status) if answer.status else "",
-        "content_type": answer.content_type,
-        "headers": dict(answer.headers),
-        "latency": answer.latency,
+        "title": _get_phrase(response.status) if response.status else "",
+        "content_type": response.content_type,
+        "headers": dict(response.headers),
+        "latency": response.latency,
         "body": body[:_MAX_BODY_CHARACTERS_KEPT],
         "length": len(body),
         "fault": by_fault,
@@ -229,84 +231,88 @@ def _describe_answer(
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
-    answer: Answer
+class _Outcome:
+    response: Response
     events: list[Any]
     kept: list[Any] = field(default_factory=list)
     rejected: list[tuple[Any, str]] = field(default_factory=list)
     note: str = ""
 
 
-def _accept_events(events: list[Any]) -> _Verdict:
-    return _Verdict(_build_answer(202, {}), events, kept=events)
+def _accept_events(events: list[Any]) -> _Outcome:
+    return _Outcome(_build_response(202, {}), events, kept=events)
 
 
-def _build_refusal(refusal: Refusal) -> _Verdict:
+def _build_refusal(refusal: Refusal) -> _Outcome:
     if not refusal.invalids:
-        answer = build_problem(refusal.status, refusal.message)
-        return _Verdict(answer, refusal.events, note=refusal.note)
+        response = build_error_response(refusal.status, refusal.message)
+        return _Outcome(response, refusal.events, note=refusal.note)
     return _reject_events(refusal.status, refusal.events, refusal.invalids)
 
 
 def _reject_events(
     status: int, events: list[Any], invalids: Mapping[int, str]
-) -> _Verdict:
+) -> _Outcome:
     named = [{"event": i, "message": text} for i, text in sorted(invalids.items())]
     rejected = [(events[i], text) for i, text in sorted(invalids.items())]
-    return _Verdict(build_problem(status, invalids=named), events, rejected=rejected)
+    return _Outcome(
+        build_error_response(status, invalids=named), events, rejected=rejected
+    )
 
 
-def _apply_fault(strike: Strike, verdict: _Verdict) -> _Verdict:
-    fault = strike.fault
+def _apply_fault(hit: FaultHit, outcome: _Outcome) -> _Outcome:
+    fault = hit.fault
     if fault.drop is not None:
-        dropped = replace(verdict, answer=Answer(0, latency=fault.latency), rejected=[])
-        # "after": the events are stored, and only the answer is lost.
+        dropped = replace(
+            outcome, response=Response(0, latency=fault.latency), rejected=[]
+        )
+        # "after": the events are stored, and only the response is lost.
         return dropped if fault.drop == "after" else replace(dropped, kept=[])
-    if strike.indexes:
-        return _apply_headers(_apply_selection(strike, verdict), fault)
-    if fault.answer is None:
-        return _apply_headers(verdict, fault)
-    return _apply_headers(_apply_status(fault, fault.answer, verdict), fault)
+    if hit.indexes:
+        return _apply_headers(_reject_selected(hit, outcome), fault)
+    if fault.response_status is None:
+        return _apply_headers(outcome, fault)
+    return _apply_headers(_apply_status(fault, fault.response_status, outcome), fault)
 
 
-def _apply_selection(strike: Strike, verdict: _Verdict) -> _Verdict:
-    fault, events = strike.fault, verdict.events
-    status = fault.answer or 400
-    invalids = dict.fromkeys(strike.indexes, REFUSED_BY_FAULT)
-    others = [e for i, e in enumerate(events) if i not in invalids]
-    # Only an answer that is about the events names some of them.
+def _reject_selected(hit: FaultHit, outcome: _Outcome) -> _Outcome:
+    fault, events = hit.fault, outcome.events
+    status = fault.response_status or 400
+    invalids = dict.fromkeys(hit.indexes, REFUSED_BY_FAULT)
+    remaining = [e for i, e in enumerate(events) if i not in invalids]
+    # Only a response that is about the events names some of them.
     if fault.opaque or status not in (400, 422):
-        named = _Verdict(build_problem(status), events)
+        named = _Outcome(build_error_response(status), events)
     else:
         named = _reject_events(status, events, invalids)
-    return replace(named, kept=others if fault.keep else [])
+    return replace(named, kept=remaining if fault.keep else [])
 
 
-def _apply_status(fault: Fault, status: int, verdict: _Verdict) -> _Verdict:
+def _apply_status(fault: Fault, status: int, outcome: _Outcome) -> _Outcome:
     keep = fault.keep if fault.keep is not None else status < 300
-    if status < 300 and keep and verdict.answer.status != 202:
+    if status < 300 and keep and outcome.response.status != 202:
         # A request that ODP refuses stays refused: only a captive portal accepts it.
-        return verdict
-    kept = verdict.kept if keep else []
-    return _Verdict(build_problem(status), verdict.events, kept=kept)
+        return outcome
+    kept = outcome.kept if keep else []
+    return _Outcome(build_error_response(status), outcome.events, kept=kept)
 
 
-def _apply_headers(verdict: _Verdict, fault: Fault) -> _Verdict:
+def _apply_headers(outcome: _Outcome, fault: Fault) -> _Outcome:
     given = {"Retry-After": fault.retry_after, "Location": fault.location}
-    answer = replace(
-        verdict.answer,
+    response = replace(
+        outcome.response,
         headers={name: text for name, text in given.items() if text is not None},
         latency=fault.latency,
     )
     if fault.body is not None:
-        answer = replace(answer, body=fault.body.encode("utf-8", "replace"))
+        response = replace(response, body=fault.body.encode("utf-8", "replace"))
     if fault.content_type is not None:
-        answer = replace(answer, content_type=fault.content_type)
-    return replace(verdict, answer=answer)
+        response = replace(response, content_type=fault.content_type)
+    return replace(outcome, response=response)
 
 
-def _build_answer(status: int, detail: Mapping[str, Any]) -> Answer:
-    # As in ODP's answers: milliseconds and Z.
+def _build_response(status: int, detail: Mapping[str, Any]) -> Response:
+    # As in ODP's responses: milliseconds and Z.
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     content: dict[str, Any] = {
         "title": _get_phrase(status),
@@ -315,7 +321,7 @@ def _build_answer(status: int, detail: Mapping[str, Any]) -> Answer:
     }
     if detail:
         content["detail"] = detail
-    return Answer(status, json.dumps(content, separators=(",", ":")).encode())
+    return Response(status, json.dumps(content, separators=(",", ":")).encode())
 
 
 def _get_phrase(status: int) -> str:

@@ -70,7 +70,7 @@ class Emulator:
                     ping_interval=self._ping_interval,
                 )
                 self._port = self._server.server_port
-                self._server.begin()
+                self._server.start()
         return self
 
     def stop(self) -> None:
@@ -78,7 +78,7 @@ class Emulator:
         with self._lock:
             server, self._server = self._server, None
             if server is not None:
-                server.end()
+                server.stop()
 
     def __enter__(self) -> Emulator:
         return self.start()
@@ -152,12 +152,12 @@ class Emulator:
             ValueError: a field is invalid; the message names it and a valid value.
         """
         self._odp.faults.add(Fault.read(fields))
-        self._odp.ledger.wake()
+        self._odp.ledger.notify_all()
 
     def clear_faults(self) -> None:
         """Unset all faults."""
         self._odp.faults.clear()
-        self._odp.ledger.wake()
+        self._odp.ledger.notify_all()
 
     def clear(self) -> None:
         """Empty the ledger; serials continue."""

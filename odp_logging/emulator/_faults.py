@@ -67,8 +67,8 @@ class Fault:
         return self.max_events is not None or self.max_bytes is not None
 
     @property
-    def answer(self) -> int | None:
-        """The status of its answer, or None for the status that ODP would give."""
+    def response_status(self) -> int | None:
+        """The status of the response, or None for the status that ODP would give."""
         if self.status is not None:
             return self.status
         if self.selects:
@@ -90,7 +90,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Strike:
+class FaultHit:
     """A fault that fires for a request, and the indexes of the selected events."""
 
     fault: Fault
@@ -110,7 +110,7 @@ class Faults:
         self._clock = clock
         self._lock = threading.Lock()
         self._active: list[_ActiveFault] = []
-        self._serials = itertools.count(1)
+        self._serial_counter = itertools.count(1)
         self._fired = 0
 
     def add(self, *faults: Fault) -> None:
@@ -118,7 +118,7 @@ class Faults:
         now = self._clock()
         with self._lock:
             self._active += [
-                _ActiveFault(fault, now, next(self._serials)) for fault in faults
+                _ActiveFault(fault, now, next(self._serial_counter)) for fault in faults
             ]
 
     def clear(self) -> None:
@@ -134,18 +134,18 @@ class Faults:
             self._active = left
         return found
 
-    def strike(self, events: list[Any], size: int) -> Strike | None:
+    def find_hit(self, events: list[Any], size: int) -> FaultHit | None:
         """Return the fault that fires for *events* of *size* bytes, or None."""
         if not self._active:
             return None
         with self._lock:
-            self._remove_spent()
+            self._remove_exhausted()
             for active in self._active:
-                strike = self._try_fault(active.fault, events, size)
-                if strike is not None:
+                hit = self._try_fault(active.fault, events, size)
+                if hit is not None:
                     active.fired += 1
                     self._fired += 1
-                    return strike
+                    return hit
         return None
 
     def list_active(self) -> list[dict[str, Any]]:
@@ -155,14 +155,14 @@ class Faults:
         One with ``seconds`` has ``seconds_left``, too.
         """
         with self._lock:
-            self._remove_spent()
+            self._remove_exhausted()
             now = self._clock()
             return [
                 {
                     **_list_fields(active.fault),
                     "id": active.serial,
                     "fired": active.fired,
-                    **active.measure_time_left(now),
+                    **active.compute_time_left(now),
                 }
                 for active in self._active
             ]
@@ -170,10 +170,10 @@ class Faults:
     def count(self) -> tuple[int, int]:
         """Return the number of active faults, and of firings since the start."""
         with self._lock:
-            self._remove_spent()
+            self._remove_exhausted()
             return len(self._active), self._fired
 
-    def _try_fault(self, fault: Fault, events: list[Any], size: int) -> Strike | None:
+    def _try_fault(self, fault: Fault, events: list[Any], size: int) -> FaultHit | None:
         if fault.limits and not fault.is_exceeded(events, size):
             return None
         indexes = fault.select(events) if fault.selects else ()
@@ -183,13 +183,13 @@ class Faults:
         # again.
         if fault.rate < 1 and self._random.random() >= fault.rate:
             return None
-        return Strike(fault, indexes)
+        return FaultHit(fault, indexes)
 
-    def _remove_spent(self) -> None:
+    def _remove_exhausted(self) -> None:
         if self._active:
             now = self._clock()
             self._active = [
-                active for active in self._active if not active.is_spent(now)
+                active for active in self._active if not active.is_exhausted(now)
             ]
 
 
@@ -202,14 +202,14 @@ class _ActiveFault:
         self.since = since
         self.fired = 0
 
-    def measure_time_left(self, now: float) -> dict[str, float]:
+    def compute_time_left(self, now: float) -> dict[str, float]:
         """Return the seconds until it ends, under the name of their field, if any."""
         if self.fault.seconds is None:
             return {}
         left = max(0.0, self.fault.seconds - (now - self.since))
         return {"seconds_left": round(left, 3)}
 
-    def is_spent(self, now: float) -> bool:
+    def is_exhausted(self, now: float) -> bool:
         count, seconds = self.fault.count, self.fault.seconds
         return (count is not None and self.fired >= count) or (
             seconds is not None and now - self.since >= seconds
@@ -236,15 +236,17 @@ def _check_field(name: Any, value: Any) -> Any:
         raise FaultError(
             f"unknown fault field {name!r:.80}: did you mean {matches[0]!r}?"
         )
-    check, good = _FIELDS[name]
+    check, expected = _FIELDS[name]
     if not check(value):
-        raise FaultError(f"fault field {name!r} cannot be {value!r:.80}: give {good}")
+        raise FaultError(
+            f"fault field {name!r} cannot be {value!r:.80}: give {expected}"
+        )
     if name == "retry_after":
         return str(value)
     return tuple(value) if name == "events" else value
 
 
-def _is_whole(value: Any, low: int = 0, high: int = 2**53) -> bool:
+def _is_integer(value: Any, low: int = 0, high: int = 2**53) -> bool:
     return _is_number(value, high) and isinstance(value, int) and value >= low
 
 
@@ -266,7 +268,9 @@ def _is_header(value: Any) -> bool:
 
 def _is_index_list(value: Any) -> bool:
     return (
-        isinstance(value, (list, tuple)) and bool(value) and all(map(_is_whole, value))
+        isinstance(value, (list, tuple))
+        and bool(value)
+        and all(map(_is_integer, value))
     )
 
 
@@ -274,11 +278,11 @@ _DAY_SECONDS = 86_400.0
 
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "status": (
-        lambda v: _is_whole(v, 200, 599),
+        lambda v: _is_integer(v, 200, 599),
         "a whole number from 200 to 599, such as 503",
     ),
     "rate": (lambda v: _is_number(v, 1), "a number from 0 to 1, such as 0.5"),
-    "count": (lambda v: _is_whole(v, 1), "a whole number from 1, such as 3"),
+    "count": (lambda v: _is_integer(v, 1), "a whole number from 1, such as 3"),
     "latency": (lambda v: _is_number(v, _DAY_SECONDS), "seconds, such as 0.5"),
     "retry_after": (
         lambda v: _is_number(v, 1e9) or _is_header(v),
@@ -289,8 +293,8 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "events": (_is_index_list, "a list of indexes, such as [0, 2]"),
     "match": (lambda v: isinstance(v, str) and v != "", 'a text, such as "bad"'),
     "opaque": (lambda v: isinstance(v, bool), "true or false"),
-    "max_events": (_is_whole, "a whole number, such as 50"),
-    "max_bytes": (_is_whole, "a whole number, such as 65536"),
+    "max_events": (_is_integer, "a whole number, such as 50"),
+    "max_bytes": (_is_integer, "a whole number, such as 65536"),
     "body": (lambda v: isinstance(v, str), 'a text, such as "<html>"'),
     "content_type": (_is_header, 'one line of text, such as "text/html"'),
     "location": (_is_header, 'one line of text, such as "http://127.0.0.1:1/"'),

@@ -1,6 +1,6 @@
-"""One HTTP connection: it reads requests, checks them, and writes answers.
+"""One HTTP connection: it reads requests, checks them, and writes responses.
 
-`_server` creates one `Handler` for each connection, and `_routes` decides the answer.
+`_server` creates one `Handler` for each connection, and `_routes` decides the response.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from email.message import Message
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from ._api import Answer, build_problem
+from ._api import Response, build_error_response
 from ._ledger import EVENTS_PATH
 from ._requests import RequestError, check_single_headers, parse_size, read_head
 from ._server import Server, reset_on_close
 
-# After the answer, a body that is too large is read and discarded for this time: else a
-# client that is still sending would get a broken connection instead of the answer.
+# After the response, a body that is too large is read and discarded for this time: else
+# a client that is still sending would get a broken connection instead of the response.
 _DISCARD_SECONDS = 2.0
 _DISCARD_BYTES = 64 * 2**20
 
@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
 
     server: Server
     protocol_version = "HTTP/1.1"
-    # Not HTTP/0.9: its answers have no status line.
+    # Not HTTP/0.9: its responses have no status line.
     default_request_version = "HTTP/1.0"
     error_message_format = "%(message)s\n"
     error_content_type = "text/plain; charset=utf-8"
@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         """Assign a serial to the connection."""
         super().setup()
-        self.serial = next(self.server.serials)
+        self.serial = next(self.server.serial_counter)
 
     # Reading a request.
 
@@ -74,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
             if not super().parse_request():
                 return False
             if not isinstance(self.headers, Message):
-                # Python 3.14 accepts it; the answer would have no status line.
+                # Python 3.14 accepts it; the response would have no status line.
                 raise RequestError(400, "the request line has no version")
             check_single_headers(self.headers)
         except RequestError as error:
@@ -120,7 +120,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.bodies.release(size)
 
     def handle_expect_100(self) -> bool:
-        """Ask for the body; flush, because the answer is buffered."""
+        """Ask for the body; flush, because the response is buffered."""
         super().handle_expect_100()
         self.wfile.flush()
         return True
@@ -135,13 +135,13 @@ class Handler(BaseHTTPRequestHandler):
         """Answer without reading the body, and close the connection."""
         self.close_connection = True
         text = f"{reason}\n".encode()
-        answer = Answer(status, text, "text/plain; charset=utf-8")
+        response = Response(status, text, "text/plain; charset=utf-8")
         # Not for 403: a page of another site must not fill the ledger.
         if self.url_path == EVENTS_PATH and status != 403:
-            answer = self.server.odp.refuse_unread(
+            response = self.server.odp.record_refusal(
                 self.lower_headers(), status, reason, connection=self.serial
             )
-        self.answer(answer)
+        self.send(response)
         self._discard()
 
     def _discard(self) -> None:
@@ -158,31 +158,33 @@ class Handler(BaseHTTPRequestHandler):
                 return
             left -= len(chunk)
 
-    # Writing an answer.
+    # Writing a response.
 
-    def answer(self, answer: Answer, headers: Mapping[str, str] | None = None) -> None:
-        """Send *answer*, with more *headers*."""
-        # Answers of the API are to look like ODP's.
+    def send(
+        self, response: Response, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Send *response*, with more *headers*."""
+        # Responses of the API are to look like ODP's.
         security = {} if self.url_path == EVENTS_PATH else _SECURITY_HEADERS
-        has_body = answer.status not in (204, 304)
-        fields = {**security, **answer.headers, **(headers or {})}
+        has_body = response.status not in (204, 304)
+        fields = {**security, **response.headers, **(headers or {})}
         if has_body:
-            fields["Content-Type"] = answer.content_type
-            fields["Content-Length"] = str(len(answer.body))
-        self._send_head(answer.status, fields)
+            fields["Content-Type"] = response.content_type
+            fields["Content-Length"] = str(len(response.body))
+        self._send_head(response.status, fields)
         if has_body and self.command != "HEAD":
-            self.wfile.write(answer.body)
+            self.wfile.write(response.body)
         self.wfile.flush()
 
-    def answer_json(self, value: Any) -> None:
+    def send_json(self, value: Any) -> None:
         """Send *value* as JSON."""
-        self.answer(Answer(200, json.dumps(value).encode()))
+        self.send(Response(200, json.dumps(value).encode()))
 
-    def answer_problem(self, status: int, message: str) -> None:
+    def send_api_error(self, status: int, message: str) -> None:
         """Send an error in the form of ODP's."""
-        self.answer(build_problem(status, message))
+        self.send(build_error_response(status, message))
 
-    def answer_list(self, parts: Iterator[bytes]) -> None:
+    def send_list(self, parts: Iterator[bytes]) -> None:
         """Send a JSON list of *parts* in chunks, because it may be large."""
         is_chunked = self.request_version >= "HTTP/1.1"
         headers = {"Content-Type": "application/json", **_SECURITY_HEADERS}
@@ -200,7 +202,7 @@ class Handler(BaseHTTPRequestHandler):
         chunk += b"]"
         self.write(_frame_chunk(chunk) + b"0\r\n\r\n" if is_chunked else bytes(chunk))
 
-    def begin_stream(self) -> None:
+    def start_stream(self) -> None:
         """Send the head of a stream of server-sent events."""
         self.close_connection = True
         # The end of the connection ends it, because it has no length.
@@ -213,7 +215,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def reset(self) -> None:
-        """End the connection with a reset instead of an answer."""
+        """End the connection with a reset instead of a response."""
         reset_on_close(self.connection)
         self.close_connection = True
 

@@ -84,48 +84,48 @@ class Ledger:
         events: list[Any],
         kept: Iterable[Any] = (),
         rejected: Iterable[tuple[Any, str]] = (),
-        answer: Mapping[str, Any] | None = None,
+        response: Mapping[str, Any] | None = None,
     ) -> None:
         """Record one request and the outcome of its *events* in one step.
 
         Args:
-            status: the status of the answer; 0 for a connection that is dropped.
+            status: the status of the response; 0 for a connection that is dropped.
             kept: the accepted events.
             rejected: the events that are named invalid, with the reason.
-            answer: more fields of the answer, for the list of requests.
+            response: more fields of the response, for the list of requests.
         """
         # Encoded before the lock is taken: events may be large.
         ids = [get_idempotence_id(event) for event in events]
         accepted = [
             (_encode_json(event), _hash_id(get_idempotence_id(event))) for event in kept
         ]
-        refused = [(_encode_json(event), reason) for event, reason in rejected]
-        described = _describe_request(request, status=status, ids=ids)
-        described["lost"] = len(events) - len(accepted) - len(refused)
-        described["rejected"] = len(refused)
-        described["answer"] = dict(answer or {})
+        invalid = [(_encode_json(event), reason) for event, reason in rejected]
+        serialized = _serialize_request(request, status=status, ids=ids)
+        serialized["lost"] = len(events) - len(accepted) - len(invalid)
+        serialized["rejected"] = len(invalid)
+        serialized["answer"] = dict(response or {})
         with self._changed:
             self._counts.requests += 1
-            self._counts.refused += is_refused(described)
+            self._counts.refused += is_refused(serialized)
             self._counts.statuses[status] += 1
-            self._requests.append(described)
+            self._requests.append(serialized)
             for event, id_hash in accepted:
                 self._accept(event, id_hash)
-            for event, reason in refused:
+            for event, reason in invalid:
                 self._counts.rejected += 1
                 self._append_entry(event, status="rejected", reason=reason)
             self._notify()
 
     def record_other(
-        self, request: Request, *, status: int, answer: Mapping[str, Any]
+        self, request: Request, *, status: int, response: Mapping[str, Any]
     ) -> None:
         """Record one request that does not send events."""
-        described = _describe_request(request, status=status, ids=[])
-        described.update(lost=0, rejected=0, answer=dict(answer))
+        serialized = _serialize_request(request, status=status, ids=[])
+        serialized.update(lost=0, rejected=0, answer=dict(response))
         with self._changed:
             self._counts.other_requests += 1
-            self._counts.refused += is_refused(described)
-            self._requests.append(described)
+            self._counts.refused += is_refused(serialized)
+            self._requests.append(serialized)
             self._notify()
 
     def get_stats(self) -> dict[str, Any]:
@@ -189,7 +189,7 @@ class Ledger:
             self._ids.clear()
             self._notify()
 
-    def wake(self) -> None:
+    def notify_all(self) -> None:
         """Wake waiting threads because something outside of the ledger changed."""
         with self._changed:
             self._notify()
@@ -243,7 +243,7 @@ class Ledger:
 
 def is_refused(request: Mapping[str, Any]) -> bool:
     """
-    Return whether a described *request* was refused as a whole.
+    Return whether a serialized *request* was refused as a whole.
 
     It failed without a reason for a certain event, or events of it were not taken.
     """
@@ -273,7 +273,7 @@ def _mask_value(name: str, value: str) -> str:
     return value[:_MAX_HEADER_CHARACTERS]
 
 
-def _describe_request(
+def _serialize_request(
     request: Request, *, status: int, ids: list[str | None]
 ) -> dict[str, Any]:
     return {

@@ -47,11 +47,11 @@ class LibraryLog:
         lines = report.get("lines", [])
         if not process or not isinstance(lines, list):
             raise ReportError("process must be a text, and lines a list")
-        described = [_read_line(line) for line in lines[-_MAX_LINES_PER_REPORT:]]
+        parsed = [_read_line(line) for line in lines[-_MAX_LINES_PER_REPORT:]]
         counts = _read_counts(report.get("counts", {}))
         with self._lock:
             self._version += 1
-            for line in described:
+            for line in parsed:
                 self._last += 1
                 self._lines.append({"n": self._last, "process": process, **line})
             # Removed first, so that the dict is in the order of the last reports.

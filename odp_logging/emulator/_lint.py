@@ -132,10 +132,10 @@ CHECKS = {
 }
 """Each check by its name, in the order in which they are shown."""
 
-Finding = dict[str, str]
+EventWarning = dict[str, str]
 
 
-def find_warnings(entry: Mapping[str, Any]) -> list[Finding]:
+def find_warnings(entry: Mapping[str, Any]) -> list[EventWarning]:
     """Return findings about a ledger *entry*: check, level, field and a text.
 
     There are none for a rejected event: ODP itself reports what is wrong with it.
@@ -144,21 +144,21 @@ def find_warnings(entry: Mapping[str, Any]) -> list[Finding]:
         return []
     found = []
     for check, field, text in _check_event(entry["event"], entry["received"]):
-        found.append(_build_finding(check, field, text))
+        found.append(_build_warning(check, field, text))
         if len(found) == MAX_WARNINGS:
             break
     return found
 
 
-def _build_finding(check: str, field: str, text: str) -> Finding:
+def _build_warning(check: str, field: str, text: str) -> EventWarning:
     level = CHECKS[check].level
     return {"check": check, "level": level, "field": field, "text": text}
 
 
-_Findings = Iterator[tuple[str, str, str]]
+_Warnings = Iterator[tuple[str, str, str]]
 
 
-def _check_event(event: Mapping[str, Any], received: float) -> _Findings:
+def _check_event(event: Mapping[str, Any], received: float) -> _Warnings:
     for name, value in event["identifiers"].items():
         yield from _check_identifier(name, value)
     yield from _check_event_name(event["type"], event["action"])
@@ -169,8 +169,8 @@ def _check_event(event: Mapping[str, Any], received: float) -> _Findings:
         yield from _check_field(name, value, event["type"])
 
 
-def _check_identifier(name: str, value: str) -> _Findings:
-    field = f"identifiers.{_shorten(name)}"
+def _check_identifier(name: str, value: str) -> _Warnings:
+    field = f"identifiers.{_truncate(name)}"
     if name in _IDENTIFIERS:
         pass
     elif name.replace("-", "_").lower() in _IDENTIFIERS:
@@ -192,27 +192,27 @@ def _check_identifier(name: str, value: str) -> _Findings:
         yield "identifier-form", field, f"has {len(value):,} characters, not 32"
 
 
-def _check_event_name(type_: str, action: str) -> _Findings:
+def _check_event_name(type_: str, action: str) -> _Warnings:
     known = _EVENTS.get(type_)
     if known is not None and action not in known:
         actions = ", ".join(known)
         yield "event-name", "action", f"ODP's own for {type_}: {actions}"
 
 
-def _check_time(value: Any, received: float) -> _Findings:
-    moment = _parse_time(value)
-    if moment is None:
+def _check_time(value: Any, received: float) -> _Warnings:
+    timestamp = _parse_time(value)
+    if timestamp is None:
         yield "time-form", "data.ts", "is neither epoch seconds nor ISO-8601"
-    elif moment > _MIN_MILLISECONDS:
+    elif timestamp > _MIN_MILLISECONDS:
         yield "time-unit", "data.ts", "looks like milliseconds: send seconds"
-    elif moment > received + _TOLERANCE_SECONDS:
-        yield "time-future", "data.ts", f"is {_format_span(moment - received)} ahead"
-    elif moment < received - _YEAR_SECONDS:
-        yield "time-old", "data.ts", f"is {_format_span(received - moment)} old"
+    elif timestamp > received + _MAX_FUTURE_SECONDS:
+        yield "time-future", "data.ts", f"is {_format_span(timestamp - received)} ahead"
+    elif timestamp < received - _YEAR_SECONDS:
+        yield "time-old", "data.ts", f"is {_format_span(received - timestamp)} old"
 
 
-def _check_field(name: str, value: Any, type_: str) -> _Findings:
-    field = f"data.{_shorten(name)}"
+def _check_field(name: str, value: Any, type_: str) -> _Warnings:
+    field = f"data.{_truncate(name)}"
     if not _FIELD_NAME.fullmatch(name):
         yield "field-name", field, "is not lower snake_case: ODP does not store it"
     elif name not in _FIELDS and not (type_ == "order" and name in _ORDER_FIELDS):
@@ -243,11 +243,11 @@ def _parse_time(value: Any) -> float | None:
         return _to_float(value)
     try:
         # CPython 3.10 does not read Z.
-        moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", value))
+        parsed = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", value))
         # ODP reads a date without a zone as midnight in UTC.
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=timezone.utc)
-        return moment.timestamp()
+        if parsed.tzinfo is None:
+            parsed = parsed.replace(tzinfo=timezone.utc)
+        return parsed.timestamp()
     except (ValueError, OverflowError):
         return None
 
@@ -266,12 +266,12 @@ def _format_span(seconds: float) -> str:
     return f"{seconds / 60:,.0f} minutes"
 
 
-def _shorten(name: str) -> str:
+def _truncate(name: str) -> str:
     return name if len(name) <= 64 else name[:63] + "…"
 
 
 _YEAR_SECONDS = 365.25 * 86_400
-_TOLERANCE_SECONDS = 60.0
+_MAX_FUTURE_SECONDS = 60.0
 # In epoch seconds, the year 5138.
 _MIN_MILLISECONDS = 1e11
 

@@ -77,9 +77,9 @@ def run(
     Args:
         on_ready: called in place of printing these lines.
         on_requests: called with new requests, as `Emulator.requests` lists them, on a
-            thread of its own. It may wait: answers do not wait for it.
+            thread of its own. It may wait: responses do not wait for it.
     """
-    with _catch_end_signal() as wait_for_end:
+    with _handle_exit_signals() as wait_for_end:
         try:
             emulator = Emulator(port, key, host, token=token, allow_remote=allow_remote)
         except ValueError as error:
@@ -90,22 +90,20 @@ def run(
             emulator.start()
         except (OSError, OverflowError) as error:
             is_used = getattr(error, "errno", None) == errno.EADDRINUSE
-            problem = "is in use" if is_used else "cannot be used"
-            text = (
-                f"port {port} {problem}: pass another one, or --port 0 for a free one"
-            )
+            reason = "is in use" if is_used else "cannot be used"
+            text = f"port {port} {reason}: pass another one, or --port 0 for a free one"
             print(text, file=sys.stderr)
             return 1
         with emulator:
             if emulator.is_remote:
                 print(_format_warning(emulator, host), file=sys.stderr, flush=True)
-            (on_ready or _print_addresses)(emulator)
+            (on_ready or _print_urls)(emulator)
             with _follow_requests(emulator, on_requests):
                 wait_for_end.recv(1)
     return 0
 
 
-def _print_addresses(emulator: Emulator) -> None:
+def _print_urls(emulator: Emulator) -> None:
     lines = f"ODP emulator {emulator.url}\nODP emulator page {emulator.page}"
     print(lines, flush=True)
 
@@ -164,7 +162,7 @@ def _format_warning(emulator: Emulator, host: str) -> str:
 
 
 @contextmanager
-def _catch_end_signal() -> Iterator[socket.socket]:
+def _handle_exit_signals() -> Iterator[socket.socket]:
     # A wake-up socket, not an Event set in a handler: the handler may run while this
     # thread holds the lock of the event, and would deadlock.
     reader, writer = socket.socketpair()

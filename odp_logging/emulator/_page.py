@@ -23,8 +23,8 @@ def build_page() -> tuple[bytes, str]:
 
 
 def _read_file(name: str) -> str:
-    folder = importlib.resources.files(__package__).joinpath("page")
-    return folder.joinpath(name).read_text("utf-8")
+    page_dir = importlib.resources.files(__package__).joinpath("page")
+    return page_dir.joinpath(name).read_text("utf-8")
 
 
 def _build_policy(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The paths of the emulator, and the answer to a request for each.
+"""The paths of the emulator, and the response to a request for each.
 
 `_http` calls `route` once a request has been read and its access checked.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from urllib.parse import parse_qs
 
-from ._api import Answer, build_problem
+from ._api import Response, build_error_response
 from ._faults import Fault, FaultError
 from ._http import Handler
 from ._ledger import EVENTS_PATH, LIBRARY_PATH
@@ -30,50 +30,50 @@ def route(handler: Handler) -> None:
     """Answer the request that *handler* has read."""
     methods = _ROUTES.get(handler.url_path)
     if methods is None:
-        problem = build_problem(404, "There is nothing at this path.")
-        return _answer_stray(handler, problem)
-    act = methods.get(handler.command)
-    if act is None:
-        problem = build_problem(405, "This path does not take this method.")
+        response = build_error_response(404, "There is nothing at this path.")
+        return _send_path_error(handler, response)
+    endpoint = methods.get(handler.command)
+    if endpoint is None:
+        response = build_error_response(405, "This path does not take this method.")
         allow = {"Allow": ", ".join(sorted(methods))}
-        return _answer_stray(handler, problem, allow)
-    act(handler)
+        return _send_path_error(handler, response, allow)
+    endpoint(handler)
 
 
-def _answer_stray(
-    handler: Handler, answer: Answer, headers: dict[str, str] | None = None
+def _send_path_error(
+    handler: Handler, response: Response, headers: dict[str, str] | None = None
 ) -> None:
     """Answer a request for an unknown path; record it unless a browser sent it."""
     is_browser = handler.command in ("GET", "HEAD")
     if handler.url_path.startswith("/v3") or not is_browser:
-        handler.server.odp.record_stray(
+        handler.server.odp.record_path_error(
             handler.lower_headers(),
-            answer,
+            response,
             method=handler.command[:_MAX_METHOD_CHARACTERS],
             path=handler.url_path[:_MAX_PATH_CHARACTERS],
             size=len(handler.body),
             connection=handler.serial,
         )
-    handler.answer(answer, headers)
+    handler.send(response, headers)
 
 
 # ODP's own paths.
 
 
 def _receive_events(handler: Handler) -> None:
-    answer = handler.server.odp.receive(
+    response = handler.server.odp.receive(
         handler.lower_headers(), handler.body, connection=handler.serial
     )
     handler.release_body()  # a fault's latency may be long
-    is_ending = answer.latency > 0 and handler.server.ending.wait(answer.latency)
-    if answer.status == 0 or is_ending:
+    is_ending = response.latency > 0 and handler.server.ending.wait(response.latency)
+    if response.status == 0 or is_ending:
         return handler.reset()
-    handler.answer(answer)
+    handler.send(response)
 
 
-def _answer_segments(handler: Handler) -> None:
-    handler.answer(
-        handler.server.odp.answer_segments(
+def _receive_query(handler: Handler) -> None:
+    handler.send(
+        handler.server.odp.receive_query(
             handler.lower_headers(),
             handler.body,
             path=handler.url_path,
@@ -85,62 +85,60 @@ def _answer_segments(handler: Handler) -> None:
 # The page, and what it shows.
 
 
-def _answer_page(handler: Handler) -> None:
+def _send_page(handler: Handler) -> None:
     document, policy = build_page()
     headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
-    handler.answer(Answer(200, document, "text/html; charset=utf-8"), headers)
+    handler.send(Response(200, document, "text/html; charset=utf-8"), headers)
 
 
-def _answer_health(handler: Handler) -> None:
-    handler.answer(Answer(200, b"ok\n", "text/plain; charset=utf-8"))
+def _send_health(handler: Handler) -> None:
+    handler.send(Response(200, b"ok\n", "text/plain; charset=utf-8"))
 
 
-def _answer_stats(handler: Handler) -> None:
-    handler.answer_json(handler.server.odp.get_stats())
+def _send_stats(handler: Handler) -> None:
+    handler.send_json(handler.server.odp.get_stats())
 
 
-def _answer_entries(handler: Handler) -> None:
-    _answer_range(handler, handler.server.odp.list_raw_entries)
+def _send_entries(handler: Handler) -> None:
+    _send_range(handler, handler.server.odp.list_raw_entries)
 
 
-def _answer_requests(handler: Handler) -> None:
-    _answer_range(handler, handler.server.odp.list_raw_requests)
+def _send_requests(handler: Handler) -> None:
+    _send_range(handler, handler.server.odp.list_raw_requests)
 
 
-def _answer_range(
-    handler: Handler, read: Callable[[int, int], Iterator[bytes]]
-) -> None:
+def _send_range(handler: Handler, read: Callable[[int, int], Iterator[bytes]]) -> None:
     since = _parse_number(handler, "since", "0")
     limit = _parse_number(handler, "limit", "10000")
     if since is None or limit is None:
-        return handler.answer_problem(
+        return handler.send_api_error(
             400, "since and limit must be whole numbers, such as 100"
         )
-    handler.answer_list(read(since, limit))
+    handler.send_list(read(since, limit))
 
 
-def _answer_checks(handler: Handler) -> None:
-    handler.answer_json({name: asdict(check) for name, check in CHECKS.items()})
+def _send_checks(handler: Handler) -> None:
+    handler.send_json({name: asdict(check) for name, check in CHECKS.items()})
 
 
 def _clear_ledger(handler: Handler) -> None:
     handler.server.odp.clear()
-    handler.answer(Answer(204))
+    handler.send(Response(204))
 
 
 def _open_stream(handler: Handler) -> None:
     since = _parse_since(handler)
     since_request = _parse_number(handler, "requests", "0")
     if since is None or since_request is None:
-        return handler.answer_problem(
+        return handler.send_api_error(
             400, "since and requests must be whole numbers, such as 100"
         )
     server = handler.server
     if not server.streams.acquire(blocking=False):
-        busy = build_problem(503, "Too many pages are open: close one.")
-        return handler.answer(busy, {"Retry-After": "10"})
+        response = build_error_response(503, "Too many pages are open: close one.")
+        return handler.send(response, {"Retry-After": "10"})
     try:
-        handler.begin_stream()
+        handler.start_stream()
         stream = Stream(
             server.odp,
             handler.write,
@@ -162,13 +160,13 @@ def _parse_since(handler: Handler) -> int | None:
 
 
 def _list_library(handler: Handler) -> None:
-    handler.answer_json(handler.server.odp.diagnostics.list_lines())
+    handler.send_json(handler.server.odp.diagnostics.list_lines())
 
 
 def _receive_report(handler: Handler) -> None:
     if not _is_json(handler):
-        return handler.answer_problem(415, "Content-Type must be application/json.")
-    handler.answer(
+        return handler.send_api_error(415, "Content-Type must be application/json.")
+    handler.send(
         handler.server.odp.receive_report(handler.lower_headers(), handler.body)
     )
 
@@ -183,24 +181,24 @@ def _is_json(handler: Handler) -> bool:
 
 
 def _list_faults(handler: Handler) -> None:
-    handler.answer_json(handler.server.odp.faults.list_active())
+    handler.send_json(handler.server.odp.faults.list_active())
 
 
 def _add_faults(handler: Handler) -> None:
     if not _is_json(handler):
-        return handler.answer_problem(415, "Content-Type must be application/json.")
+        return handler.send_api_error(415, "Content-Type must be application/json.")
     try:
         given = parse_json(handler.body)
         fields = given if isinstance(given, list) else [given]
         faults = [Fault.read(values) for values in fields]
     except FaultError as error:
-        return handler.answer_problem(400, str(error))
+        return handler.send_api_error(400, str(error))
     except ValueError:
-        return handler.answer_problem(
+        return handler.send_api_error(
             400, "the body must be JSON: one fault or a list of faults"
         )
     handler.server.odp.faults.add(*faults)
-    handler.server.odp.ledger.wake()
+    handler.server.odp.ledger.notify_all()
     _list_faults(handler)
 
 
@@ -209,11 +207,11 @@ def _clear_faults(handler: Handler) -> None:
     if "id" not in parse_qs(handler.query, keep_blank_values=True):
         faults.clear()
     elif (serial := _parse_number(handler, "id", "")) is None:
-        return handler.answer_problem(400, "id must be a whole number, such as 1")
+        return handler.send_api_error(400, "id must be a whole number, such as 1")
     elif not faults.remove(serial):
-        return handler.answer_problem(404, "No fault with this id is set.")
-    handler.server.odp.ledger.wake()
-    handler.answer(Answer(204))
+        return handler.send_api_error(404, "No fault with this id is set.")
+    handler.server.odp.ledger.notify_all()
+    handler.send(Response(204))
 
 
 def _parse_number(handler: Handler, name: str, default: str) -> int | None:
@@ -223,15 +221,15 @@ def _parse_number(handler: Handler, name: str, default: str) -> int | None:
 
 _ROUTES: dict[str, dict[str, Callable[[Handler], None]]] = {
     EVENTS_PATH: {"POST": _receive_events},
-    SEGMENTS_PATH: {"POST": _answer_segments},
-    "/": {"GET": _answer_page},
-    "/healthz": {"GET": _answer_health},
-    "/stats": {"GET": _answer_stats},
-    "/_emulator/stats": {"GET": _answer_stats},
+    SEGMENTS_PATH: {"POST": _receive_query},
+    "/": {"GET": _send_page},
+    "/healthz": {"GET": _send_health},
+    "/stats": {"GET": _send_stats},
+    "/_emulator/stats": {"GET": _send_stats},
     "/_emulator/stream": {"GET": _open_stream},
-    "/_emulator/events": {"GET": _answer_entries, "DELETE": _clear_ledger},
-    "/_emulator/requests": {"GET": _answer_requests},
-    "/_emulator/checks": {"GET": _answer_checks},
+    "/_emulator/events": {"GET": _send_entries, "DELETE": _clear_ledger},
+    "/_emulator/requests": {"GET": _send_requests},
+    "/_emulator/checks": {"GET": _send_checks},
     LIBRARY_PATH: {"GET": _list_library, "POST": _receive_report},
     "/_emulator/faults": {
         "GET": _list_faults,

@@ -30,7 +30,7 @@ _BODY_WAIT_SECONDS = 20.0
 # A small body needs no reservation: 512 of them are 32 MiB.
 _SMALL_BODY_BYTES = 65_536
 
-_BUSY = (
+_UNAVAILABLE_RESPONSE = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
     b"Content-Length: 0\r\n\r\n"
 )
@@ -70,7 +70,7 @@ class Bodies:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves *odp* through *handler* until `end` is called.
+    """Serves *odp* through *handler* until `stop` is called.
 
     Args:
         route: answers one request that *handler* has read and checked.
@@ -97,7 +97,7 @@ class Server(ThreadingHTTPServer):
         self.ping_interval = ping_interval
         self.ending = threading.Event()
         self.streams = threading.BoundedSemaphore(MAX_STREAMS)
-        self.serials = itertools.count(1)
+        self.serial_counter = itertools.count(1)
         self._lock = threading.Lock()
         self._open: dict[threading.Thread, socket.socket] = {}
         if ":" in address[0]:
@@ -118,21 +118,21 @@ class Server(ThreadingHTTPServer):
             path, query, headers, server_name=self.server_name, method=method
         )
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start the thread that accepts connections."""
         self._thread.start()
 
-    def end(self, timeout: float = 2.0) -> None:
+    def stop(self, timeout: float = 2.0) -> None:
         """Close all connections and end all threads, within about *timeout*.
 
         Requests that were read are answered first, if that takes under half of it.
         """
         self.ending.set()
-        self.odp.ledger.wake()
+        self.odp.ledger.notify_all()
         self.shutdown()
         self.server_close()
         self._thread.join(timeout)
-        # First no further requests; then no answers either.
+        # First no further requests; then no responses either.
         for how in (socket.SHUT_RD, socket.SHUT_RDWR):
             self._shut_connections(how)
             self._join_connections(timeout / 2)
@@ -144,7 +144,7 @@ class Server(ThreadingHTTPServer):
         self.server_port = int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve one connection on a thread that `end` joins."""
+        """Serve one connection on a thread that `stop` joins."""
         thread = threading.Thread(
             target=self.process_request_thread,
             args=(request, client_address),
@@ -189,7 +189,7 @@ class Server(ThreadingHTTPServer):
     def _reject_connection(self, request: Any) -> None:
         try:
             request.setblocking(False)
-            request.send(_BUSY)
+            request.send(_UNAVAILABLE_RESPONSE)
         except OSError:
             pass  # the client has closed it
         self.shutdown_request(request)

@@ -15,7 +15,7 @@ from ._ledger import EVENTS_PATH, is_refused
 
 # A round sends at most this many entries and then pauses, so that many events and open
 # pages take a bounded share of the emulator's time.
-_MAX_ENTRIES_PER_ROUND = 1_000
+_MAX_ENTRIES_PER_ITERATION = 1_000
 _PAUSE_SECONDS = 0.05
 
 _STATS_INTERVAL_SECONDS = 0.25
@@ -62,7 +62,7 @@ class Stream:
         version = -1
         while not ending.is_set() and not is_closed():
             version = self._odp.ledger.wait_for_change(version, self._compute_wait())
-            if self._send_entries() == _MAX_ENTRIES_PER_ROUND:
+            if self._send_entries() == _MAX_ENTRIES_PER_ITERATION:
                 version = -1
             self._send_library()
             self._send_stats()
@@ -82,7 +82,7 @@ class Stream:
             self._clearings = clearings
             self._send("clear", {"clearings": clearings})
         entries, requests = self._odp.ledger.list_new(
-            self._since, self._since_request, _MAX_ENTRIES_PER_ROUND
+            self._since, self._since_request, _MAX_ENTRIES_PER_ITERATION
         )
         if entries:
             self._since = entries[-1][0]["n"]

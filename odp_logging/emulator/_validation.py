@@ -22,7 +22,7 @@ MAX_CONTAINERS = 100_000
 230 bytes of memory."""
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.?[^"\\]*)*"?', re.DOTALL)
-_OTHERS = bytes(set(range(256)) - set(b"[]{}"))
+_REMOVED_BYTES = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class Refusal(Exception):
@@ -30,7 +30,7 @@ class Refusal(Exception):
     ODP refuses the request, with *status* and one of the details.
 
     Args:
-        note: what the emulator knows and ODP's answer does not say.
+        note: what the emulator knows and ODP's response does not say.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ def parse_json(body: bytes) -> Any:
     """Return the value of a strict UTF-8 JSON text; raise ValueError otherwise."""
     # Checked before parsing: the parser recurses on the C stack.
     if body.count(b"[") + body.count(b"{") > _MAX_DEPTH:
-        _check_brackets(_STRING.sub(b"", body).translate(None, _OTHERS))
+        _check_brackets(_STRING.sub(b"", body).translate(None, _REMOVED_BYTES))
     try:
         # Not json.loads, which accepts UTF-16 and UTF-32 from bytes.
         return _DECODER.decode(body.decode("utf-8"))
@@ -149,7 +149,7 @@ def _parse_events(body: bytes) -> list[Any]:
     except TooManyError as error:
         raise Refusal(413, f"The body has {error}.") from None
     except ValueError as error:
-        note = _describe_parse_error(body, error)
+        note = _format_parse_error(body, error)
         raise Refusal(400, UNPARSABLE, note=note) from None
     if isinstance(value, dict):
         return [value]
@@ -158,7 +158,7 @@ def _parse_events(body: bytes) -> list[Any]:
     return value
 
 
-def _describe_parse_error(body: bytes, error: ValueError) -> str:
+def _format_parse_error(body: bytes, error: ValueError) -> str:
     """Return why *body* is not JSON, without any of its text."""
     if not body.strip():
         return "it is empty"
@@ -167,11 +167,11 @@ def _describe_parse_error(body: bytes, error: ValueError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"it is not UTF-8 at byte {error.start + 1:,}"
     if isinstance(error, json.JSONDecodeError):
-        problem = error.msg[:1].lower() + error.msg[1:].removesuffix(" starting at")
+        message = error.msg[:1].lower() + error.msg[1:].removesuffix(" starting at")
         total = len(error.doc)
         if error.pos >= total:
-            return f"{problem}, at the end of its {total:,} characters"
-        return f"{problem}, at character {error.pos + 1:,} of {total:,}"
+            return f"{message}, at the end of its {total:,} characters"
+        return f"{message}, at character {error.pos + 1:,} of {total:,}"
     return str(error)
 
 

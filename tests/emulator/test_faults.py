@@ -220,7 +220,7 @@ def test_a_rate_is_about_right() -> None:
     def fired(rate: float) -> int:
         faults = Faults(random.Random(1))
         faults.add(Fault(status=503, rate=rate))
-        return sum(faults.strike([], 0) is not None for _ in range(2_000))
+        return sum(faults.find_hit([], 0) is not None for _ in range(2_000))
 
     assert 500 < fired(0.3) < 700
     assert fired(0) == 0
@@ -233,11 +233,11 @@ def test_a_fault_ends_after_its_seconds() -> None:
     faults = Faults(clock=lambda: now[0])
     faults.add(Fault(status=503, seconds=5))
 
-    assert faults.strike([], 0) is not None
+    assert faults.find_hit([], 0) is not None
     now[0] = 104.9
     assert faults.count() == (1, 1)
     now[0] = 105.0
-    assert faults.strike([], 0) is None
+    assert faults.find_hit([], 0) is None
     assert faults.list_active() == []
     assert faults.count() == (0, 1)
 

@@ -276,5 +276,5 @@ def test_a_change_before_the_wait_is_not_missed() -> None:
     version = ledger.wait_for_change(-1, 0)
 
     assert ledger.wait_for_change(version, 0) == version
-    ledger.wake()
+    ledger.notify_all()
     assert ledger.wait_for_change(version, PATIENCE) != version
