@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import interception
 from .fields import ACTION, FIELDS, read_hidden
-from .near_miss import find_forgotten_extra, find_near_miss, is_suspect
+from .near_miss import find_missing_extra, find_near_miss, is_suspect
 
 if TYPE_CHECKING:
     from .._runtime.diagnostics import Diagnostics
@@ -102,7 +102,7 @@ def _is_structlogs_line(path: Any) -> bool:
 def _find_problem(record: logging.LogRecord, fields: dict[Any, Any]) -> str | None:
     problem = find_near_miss(fields, may_be_bound=_may_be_bound())
     if problem is None and ACTION not in fields and type(record.args) is dict:
-        return find_forgotten_extra(str(record.msg), record.args)
+        return find_missing_extra(str(record.msg), record.args)
     return problem
 
 

@@ -76,7 +76,7 @@ def find_near_miss(
     return _find_misspelt_tag(fields, may_be_bound=may_be_bound)
 
 
-def find_forgotten_extra(message: str, arguments: Mapping[Any, Any]) -> str | None:
+def find_missing_extra(message: str, arguments: Mapping[Any, Any]) -> str | None:
     """
     Return a suggestion if *arguments* of *message* were meant to be ``extra``.
 

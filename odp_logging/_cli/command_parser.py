@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from .._runtime.text import pluralize
 from .errors import UsageError, mask_arguments
 
-_SIMILARITY = 0.6
+_MIN_RATIO = 0.6
 """Of difflib, from which on a word is a misspelt one."""
 
 _IDENTIFIER = "--identifier"
@@ -46,13 +46,13 @@ class CommandParser(argparse.ArgumentParser):
             UsageError: A word is not understood, or one is missing.
         """
         # First, because a misspelt option is the cause of most other mistakes.
-        self._refuse_unknown_options(list(self._find_unknown_options(args)))
+        self._reject_unknown_options(list(self._find_unknown_options(args)))
         options, unknown = super().parse_known_args(args, namespace)
         # Here, where the subcommand is known, and with it the right help.
-        self._refuse_unknown_options([word for word in unknown if word[:1] == "-"])
+        self._reject_unknown_options([word for word in unknown if word[:1] == "-"])
         if unknown:
-            noun = pluralize("argument", len(unknown))
-            text = f"unexpected {noun} {mask_arguments(unknown)}"
+            label = pluralize("argument", len(unknown))
+            text = f"unexpected {label} {mask_arguments(unknown)}"
             # name=value is the form of an identifier.
             if _IDENTIFIER in self._option_string_actions and "=" in unknown[0]:
                 text += f"; did you mean {_IDENTIFIER}?"
@@ -84,7 +84,7 @@ class CommandParser(argparse.ArgumentParser):
             if name.startswith("--") and " " not in word and not is_known:
                 yield word
 
-    def _refuse_unknown_options(self, words: Sequence[str]) -> None:
+    def _reject_unknown_options(self, words: Sequence[str]) -> None:
         if words:
             names = [word.partition("=")[0] for word in words]
             known = [name for name in self._option_string_actions if name[:2] == "--"]
@@ -98,10 +98,10 @@ class CommandParser(argparse.ArgumentParser):
         choices = action.choices
         if choices is None or value in choices:
             return
-        question = suggest([str(value)], choices)
+        hint = suggest([str(value)], choices)
         if choices is self._get_commands():
-            self.error(f"there is no command {value!r}{question}")
-        self.error(f"{value!r} is none of {', '.join(map(str, choices))}{question}")
+            self.error(f"there is no command {value!r}{hint}")
+        self.error(f"{value!r} is none of {', '.join(map(str, choices))}{hint}")
 
     def _get_commands(self) -> dict[str, Any]:
         """Return the parsers of the subcommands, by their names."""
@@ -119,7 +119,7 @@ def suggest(words: Iterable[str], known: Iterable[str]) -> str:
 
     choices = list(known)
     matches = [
-        difflib.get_close_matches(word, choices, 1, _SIMILARITY) for word in words
+        difflib.get_close_matches(word, choices, 1, _MIN_RATIO) for word in words
     ]
     found = list(dict.fromkeys(name for names in matches for name in names))
     return f"; did you mean {', '.join(found)}?" if found else ""

@@ -26,9 +26,9 @@ from .options import (
     add_queue_option,
     add_spool_option,
     load_config,
-    load_spool_directory,
+    load_spool_dir,
 )
-from .terminal import BAD, QUIET, STRONG, Part, print_table
+from .terminal import DIM, FAILURE, STRONG, Part, print_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,9 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("id", metavar="ID", help="As `dead list` shows it.")
     for subcommand in (retry, drop):
         # Required: a forgotten id must not retry or delete all of them.
-        selection = subcommand.add_mutually_exclusive_group(required=True)
-        selection.add_argument("--all", action="store_true", help="All of them.")
-        selection.add_argument(
+        group = subcommand.add_mutually_exclusive_group(required=True)
+        group.add_argument("--all", action="store_true", help="All of them.")
+        group.add_argument(
             "id", metavar="ID", nargs="*", default=[], help="As `dead list` shows it."
         )
     list_.set_defaults(run=run_list)
@@ -91,10 +91,10 @@ def _build_row(view: dict[str, Any]) -> list[Part]:
     event = view["event"]
     return [
         (view["id"], STRONG),
-        (format_table_time(view["buried"]), QUIET),
+        (format_table_time(view["buried"]), DIM),
         (f"{event['type']}/{event['action']}", ""),
         (format_identifiers(event), ""),
-        (view["reason"], BAD),
+        (view["reason"], FAILURE),
     ]
 
 
@@ -132,7 +132,7 @@ def _open_store(options: argparse.Namespace) -> Iterator[DeadLetterStore[Any]]:
         with queue.open_engine(url) as engine:
             yield queue.QueueLetters(engine)
     else:
-        yield spool.SpoolLetters(load_spool_directory(options.spool))
+        yield spool.SpoolLetters(load_spool_dir(options.spool))
 
 
 def _is_spool_configured() -> bool:

@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     printer = LinePrinter(key=options.key, as_json=options.json)
 
     def report_start(running: emulator.Emulator) -> None:
-        printer.print_addresses(running)
+        printer.print_urls(running)
         if options.open:
             open_page(running.page)
 

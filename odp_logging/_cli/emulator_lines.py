@@ -12,7 +12,16 @@ from typing import Any
 from .._runtime.diagnostics import print_line
 from .._runtime.text import format_count
 from ..emulator import Emulator
-from .terminal import BAD, GOOD, QUIET, STRONG, WARNING, Part, format_parts, print_parts
+from .terminal import (
+    DIM,
+    FAILURE,
+    STRONG,
+    SUCCESS,
+    WARNING,
+    Part,
+    format_parts,
+    print_parts,
+)
 
 _FIELDS = ("time", "method", "path", "status", "events", "bytes", "rejected", "lost")
 """What is printed of a request as JSON, besides why it was refused."""
@@ -31,7 +40,7 @@ class LinePrinter:
         self._as_json = as_json
         self._last = 0
 
-    def print_addresses(self, emulator: Emulator) -> None:
+    def print_urls(self, emulator: Emulator) -> None:
         """Print where to send events, the page, and how to set the environment."""
         if self._as_json:
             print(json.dumps({"url": emulator.url, "page": emulator.page}), flush=True)
@@ -40,8 +49,8 @@ class LinePrinter:
         print_parts(("ODP emulator page ", ""), (emulator.page, STRONG))
         # A key that a user chose is a secret, perhaps: it is not repeated.
         key = "test" if self._key is None else "KEY"
-        remark = "" if self._key is None else "    # KEY: the one that --key names"
-        print_parts((f"export ODP_API_KEY={key}", ""), (remark, QUIET))
+        note = "" if self._key is None else "    # KEY: the one that --key names"
+        print_parts((f"export ODP_API_KEY={key}", ""), (note, DIM))
         print_line(f"export ODP_API_HOST={emulator.url}")
 
     def print_requests(self, requests: Sequence[Mapping[str, Any]]) -> None:
@@ -67,9 +76,11 @@ def build_parts(request: Mapping[str, Any]) -> list[Part]:
     """Return the line of *request*: time, path, answer, events, and why it failed."""
     clock = time.strftime("%H:%M:%S", time.localtime(request["time"]))
     status = request["status"]
-    style = GOOD if 200 <= status < 300 else WARNING if status in (0, 503) else BAD
+    style = (
+        SUCCESS if 200 <= status < 300 else WARNING if status in (0, 503) else FAILURE
+    )
     parts = [
-        (f"{clock}  ", QUIET),
+        (f"{clock}  ", DIM),
         (f"{request['method']} {request['path']}  ", ""),
         (str(status) if status else "no answer", style),
     ]
@@ -77,11 +88,11 @@ def build_parts(request: Mapping[str, Any]) -> list[Part]:
         parts.append((f"  {format_count(request['events'], 'event')}", ""))
     for name, text in (("rejected", "rejected"), ("lost", "not taken")):
         if request[name]:
-            parts.append((f", {request[name]:,} {text}", BAD))
-    answer = request["answer"]
-    reason = "by a fault" if answer.get("fault") else answer.get("note")
+            parts.append((f", {request[name]:,} {text}", FAILURE))
+    response = request["answer"]
+    reason = "by a fault" if response.get("fault") else response.get("note")
     if reason:
-        parts.append((f"  ({reason})", QUIET))
+        parts.append((f"  ({reason})", DIM))
     return parts
 
 

@@ -55,7 +55,7 @@ class EventSender:
         self._pending: list[tuple[int, OdpEvent]] = []
 
     def build_events(
-        self, descriptions: Iterable[Mapping[str, Any]], *, identifier_advice: str
+        self, descriptions: Iterable[Mapping[str, Any]], *, identifier_hint: str
     ) -> None:
         """
         Build the events of *descriptions*; those that give none are rejected.
@@ -63,7 +63,7 @@ class EventSender:
         The warnings that a log call with the same values would give are recorded.
 
         Args:
-            identifier_advice: What to do about an event without identifiers.
+            identifier_hint: What to do about an event without identifiers.
         """
         # Read by the callback below, whenever a build warns.
         index = 0
@@ -88,7 +88,7 @@ class EventSender:
                 if error.reason == "no_identifiers" and not (
                     description.get("identifiers") or self._config.default_identifiers
                 ):
-                    reason = f"no identifiers; {identifier_advice}"
+                    reason = f"no identifiers; {identifier_hint}"
                 self.outcome.rejected.append((index, reason))
             except Exception as error:  # before_send is the application's code
                 reason = f"building the event raised {type(error).__name__}"

@@ -90,17 +90,17 @@ def _read_old_key(options: argparse.Namespace) -> Secret:
     return key
 
 
-def move_old_events(directory: Path, *, old: str, new: str) -> Moved:
+def move_old_events(spool_dir: Path, *, old: str, new: str) -> Moved:
     """
-    Move the events of the account *old* in the spool *directory* to *new*.
+    Move the events of the account *old* in the spool *spool_dir* to *new*.
 
     Raises:
         CommandError: They cannot be moved; those that were not stay as they were.
     """
-    warnings = SpoolWarnings(directory, lambda kind, text: print_message(text))
+    warnings = SpoolWarnings(spool_dir, lambda kind, text: print_message(text))
     try:
         return move_files(
-            directory, list_files(directory), old=old, new=new, warnings=warnings
+            spool_dir, list_files(spool_dir), old=old, new=new, warnings=warnings
         )
     except (OSError, SpoolError) as error:
         reason = getattr(error, "strerror", None) or str(error)

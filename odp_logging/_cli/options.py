@@ -18,7 +18,7 @@ from .errors import CommandError
 MAX_SECONDS = 86_400
 """The longest time that a command may be told to take: a day."""
 
-KEY_ADVICE = (
+KEY_HINT = (
     "find the public key in ODP under Account Settings > APIs, or run"
     " `odp-logging emulator` and set ODP_API_KEY=test ODP_API_HOST=http://127.0.0.1:8181"
 )
@@ -35,7 +35,7 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 def add_spool_option(
     parser: argparse.ArgumentParser, text: str = "The spool's directory"
 ) -> None:
-    """Add ``--spool``; `load_spool_directory` reads it."""
+    """Add ``--spool``; `load_spool_dir` reads it."""
     parser.add_argument(
         "--spool",
         type=parse_text,
@@ -69,7 +69,7 @@ def add_timeout_option(
     """Add ``--timeout``, a whole number of seconds up to *maximum*."""
     parser.add_argument(
         "--timeout",
-        type=parse_whole_number(1, maximum),
+        type=make_int_type(1, maximum),
         default=default,
         metavar="SECONDS",
         help=f"{text} (default: %(default)s).",
@@ -79,7 +79,7 @@ def add_timeout_option(
 def add_port_option(parser: argparse.ArgumentParser, default: int, text: str) -> None:
     """Add ``--port``; 0 stands for a free one."""
     parser.add_argument(
-        "--port", type=parse_whole_number(0, 65535), default=default, help=text
+        "--port", type=make_int_type(0, 65535), default=default, help=text
     )
 
 
@@ -124,7 +124,7 @@ def load_config(
     return config
 
 
-def load_spool_directory(given: str | None) -> Path:
+def load_spool_dir(given: str | None) -> Path:
     """
     Return the directory *given*, or else that of ``ODP_SPOOL``.
 
@@ -132,12 +132,12 @@ def load_spool_directory(given: str | None) -> Path:
         CommandError: Neither is set, or the setting is wrong.
     """
     # As a setting, because `load` then reads ODP_SPOOL and expands "~" in both.
-    directory = load_config({"spool": given}).spool
-    if directory is None:
+    spool_dir = load_config({"spool": given}).spool
+    if spool_dir is None:
         raise CommandError(
             "which spool? name its directory with --spool, or set ODP_SPOOL"
         )
-    return directory
+    return spool_dir
 
 
 # Types of values.
@@ -157,7 +157,7 @@ def parse_with(parse: Callable[[object], T]) -> Callable[[str], T]:
     return parse_argument
 
 
-def parse_whole_number(minimum: int, maximum: int) -> Callable[[str], int]:
+def make_int_type(minimum: int, maximum: int) -> Callable[[str], int]:
     """Return the type of an argument that is a number from *minimum* to *maximum*."""
     return parse_with(make_int_parser(minimum, maximum))
 

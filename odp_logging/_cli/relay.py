@@ -19,14 +19,14 @@ from .errors import CommandError
 from .options import (
     add_json_option,
     add_queue_option,
+    make_int_type,
     parse_text,
-    parse_whole_number,
     parse_with,
     print_message,
 )
 from .queue import load_queue_config, open_engine
 from .relay_metrics import MetricsServer
-from .terminal import GOOD, QUIET, WARNING, print_table, show_changing_line
+from .terminal import DIM, SUCCESS, WARNING, print_table, show_status_line
 
 if TYPE_CHECKING:
     from .._stores.queue.messages import Consumer
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_worker_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
-        type=parse_whole_number(1, 256),
+        type=make_int_type(1, 256),
         default=1,
         metavar="N",
         help="Requests sent at the same time (default: %(default)s).",
@@ -74,7 +74,7 @@ def _add_worker_options(parser: argparse.ArgumentParser) -> None:
 def _add_lease_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lease",
-        type=parse_whole_number(1, 3600),
+        type=make_int_type(1, 3600),
         default=30,
         metavar="SECONDS",
         help="How long a worker that does not renew its lease keeps events; more than"
@@ -82,7 +82,7 @@ def _add_lease_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-deliveries",
-        type=parse_whole_number(1, 1000),
+        type=make_int_type(1, 1000),
         default=10,
         metavar="N",
         help="How many workers may lease an event before it becomes a dead letter"
@@ -93,7 +93,7 @@ def _add_lease_options(parser: argparse.ArgumentParser) -> None:
 def _add_metrics_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics-port",
-        type=parse_whole_number(0, 65535),
+        type=make_int_type(0, 65535),
         metavar="P",
         help="Answer /metrics (with the extra prometheus) and /healthz on this port, 0"
         " for a free port (default: neither).",
@@ -135,7 +135,7 @@ def run(options: argparse.Namespace) -> int:
     )
     with (
         _serve_metrics(relay, options.metrics_host, options.metrics_port),
-        show_changing_line(RateLine(relay).build_text),
+        show_status_line(RateLine(relay).build_text),
     ):
         return relay.run()
 
@@ -194,9 +194,9 @@ def _print_workers(consumers: Sequence[Consumer]) -> None:
     rows = [
         [
             (worker.name, ""),
-            ("working", GOOD) if worker.is_alive else ("ended", WARNING),
+            ("working", SUCCESS) if worker.is_alive else ("ended", WARNING),
             (f"{worker.pending:,}", ""),
-            (f"{worker.idle:.0f} s ago", QUIET),
+            (f"{worker.idle:.0f} s ago", DIM),
         ]
         for worker in consumers
     ]

@@ -33,18 +33,18 @@ from .options import (
     add_spool_option,
     add_timeout_option,
     load_config,
-    load_spool_directory,
+    load_spool_dir,
     print_message,
 )
 from .spool import list_files
-from .terminal import GOOD, WARNING, has_colour, print_parts
+from .terminal import SUCCESS, WARNING, has_color, print_parts
 
 _POLL_SECONDS = 0.1
 _CLOSE_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class Tally:
+class Contents:
     """What a group of spool files holds."""
 
     events: int = 0
@@ -88,19 +88,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Replay the spool that *options* or the environment name."""
-    directory = load_spool_directory(options.spool)
+    spool_dir = load_spool_dir(options.spool)
     account = _load_account()
     old = load_old_account(options, account)
     moved = Moved()
     if old is not None:
-        moved = move_old_events(directory, old=old, new=account)
+        moved = move_old_events(spool_dir, old=old, new=account)
         print_message(
             f"{format_count(moved.events, 'event')} and"
             f" {format_count(moved.dead, 'dead letter')} of the old key moved to the"
             " new one"
         )
     return replay(
-        directory,
+        spool_dir,
         account,
         moved=moved.events,
         timeout=options.timeout,
@@ -109,36 +109,36 @@ def run(options: argparse.Namespace) -> int:
 
 
 def replay(
-    directory: Path, account: str, *, moved: int, timeout: float, as_json: bool
+    spool_dir: Path, account: str, *, moved: int, timeout: float, as_json: bool
 ) -> int:
     """
-    Send the events that ended processes left for *account* in *directory*.
+    Send the events that ended processes left for *account* in *spool_dir*.
 
     Args:
         moved: Events that were of another account before.
     """
-    files = _sort_files(list_files(directory), account)
+    files = _sort_files(list_files(spool_dir), account)
     # Counted before the client exists, which starts to empty the files.
-    total = _measure(files.replayable).events
+    total = _read_contents(files.replayable).events
     # With a thread, also if ODP_BACKGROUND is off: it takes over the files.
-    client = OdpClient(spool=str(directory), background=True)
+    client = OdpClient(spool=str(spool_dir), background=True)
     _wait_until_empty(client, files.replayable, total, timeout=timeout, as_json=as_json)
     client.close(_CLOSE_SECONDS)
     # Listed again: the client may have sent more while it was closed, and dead letters
     # are in files of its own.
-    remaining = _sort_files(list_files(directory), account, files.replayable)
-    summary = _summarize(total, client.stats, remaining) | {"moved": moved}
+    remaining = _sort_files(list_files(spool_dir), account, files.replayable)
+    summary = _build_summary(total, client.stats, remaining) | {"moved": moved}
     if as_json:
         print(json.dumps(summary))
     else:
-        is_complete = not any(summary[name] for name in _LEFT_BEHIND)
-        print_parts((_format_summary(summary), GOOD if is_complete else WARNING))
-    for problem in _explain(summary):
-        print_message(problem)
-    return int(any(summary[name] for name in _LEFT_BEHIND))
+        is_complete = not any(summary[name] for name in _FAILURES)
+        print_parts((_format_summary(summary), SUCCESS if is_complete else WARNING))
+    for message in _format_reasons(summary):
+        print_message(message)
+    return int(any(summary[name] for name in _FAILURES))
 
 
-_LEFT_BEHIND = (
+_FAILURES = (
     "left",
     "other_events",
     "dead_letters",
@@ -181,19 +181,19 @@ def _sort_files(
     return SpoolFiles(replayable, in_use, of_other_accounts)
 
 
-def _measure(paths: Sequence[Path]) -> Tally:
-    tally = Tally()
+def _read_contents(paths: Sequence[Path]) -> Contents:
+    contents = Contents()
     for path in paths:
-        tally.add_file(path)
-    return tally
+        contents.add_file(path)
+    return contents
 
 
-def _summarize(total: int, stats: Stats, remaining: SpoolFiles) -> dict[str, Any]:
+def _build_summary(total: int, stats: Stats, remaining: SpoolFiles) -> dict[str, Any]:
     """Return what `--json` prints."""
-    left = _measure(remaining.replayable)
-    other = _measure(remaining.of_other_accounts)
-    in_use = _measure(remaining.in_use)
-    tallies = (left, other, in_use)
+    left = _read_contents(remaining.replayable)
+    other = _read_contents(remaining.of_other_accounts)
+    in_use = _read_contents(remaining.in_use)
+    groups = (left, other, in_use)
     return {
         "found": total,
         "sent": stats.replayed,
@@ -202,8 +202,8 @@ def _summarize(total: int, stats: Stats, remaining: SpoolFiles) -> dict[str, Any
         "in_use": len(remaining.in_use),
         "other_events": other.events,
         "in_use_events": in_use.events,
-        "dead_letters": sum(tally.dead for tally in tallies),
-        "unreadable": sum(tally.unreadable for tally in tallies),
+        "dead_letters": sum(contents.dead for contents in groups),
+        "unreadable": sum(contents.unreadable for contents in groups),
         "dropped": sum(stats.dropped.values()),
         "error": (stats.last_error or "") if left.events else "",
     }
@@ -229,7 +229,7 @@ def _format_summary(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _explain(summary: Mapping[str, Any]) -> Iterator[str]:
+def _format_reasons(summary: Mapping[str, Any]) -> Iterator[str]:
     """Yield why events are left, and what to do, one line for each reason."""
     if summary["left"]:
         reason = summary["error"] or "the time of --timeout is over"
@@ -265,7 +265,7 @@ def _wait_until_empty(
     with show_progress(total, as_json=as_json) as show:
         while left and monotonic() < deadline:
             pause.wait(_POLL_SECONDS)
-            left = _measure(paths).events
+            left = _read_contents(paths).events
             show(total - left)
             # A wrong key stays wrong: the client's probes would take until --timeout.
             if client.stats.state == "misconfigured":
@@ -278,13 +278,13 @@ def show_progress(total: int, *, as_json: bool) -> Iterator[Callable[[int], None
     if as_json or not total:
         yield lambda done: None
         return
-    if has_colour(sys.stderr):
+    if has_color(sys.stderr):
         from rich.console import Console
         from rich.progress import Progress
 
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("replay", total=total)
-            yield lambda done: bar.update(task, completed=done)
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("replay", total=total)
+            yield lambda done: progress.update(task, completed=done)
         return
     last = [monotonic()]
 

@@ -16,14 +16,14 @@ from .._runtime.text import format_count
 from .errors import CommandError
 from .event_sender import EventSender, Outcome
 from .options import (
-    KEY_ADVICE,
+    KEY_HINT,
     add_json_option,
     add_spool_option,
     add_timeout_option,
     load_config,
     parse_text,
 )
-from .terminal import BAD, GOOD, WARNING, print_parts
+from .terminal import FAILURE, SUCCESS, WARNING, print_parts
 
 DELIVERED, REJECTED, UNDELIVERED = 0, 1, 3
 """Exit statuses; 2 stands for a command that cannot be carried out."""
@@ -71,9 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Send the event that *options* describe, or those on stdin."""
-    advice = 'add "identifiers": {"email": "a@example.com"}'
+    hint = 'add "identifiers": {"email": "a@example.com"}'
     if options.action != "-":
-        advice = "add --identifier email=a@example.com"
+        hint = "add --identifier email=a@example.com"
         descriptions = [
             {
                 "action": options.action,
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
         descriptions = parse_events(_read_stdin())
     return send_events(
         descriptions,
-        identifier_advice=advice,
+        identifier_hint=hint,
         seconds=options.timeout,
         spool=options.spool,
         as_json=options.json,
@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
 def send_events(
     descriptions: Iterable[Mapping[str, Any]],
     *,
-    identifier_advice: str,
+    identifier_hint: str,
     seconds: float,
     spool: str | None,
     as_json: bool,
@@ -108,7 +108,7 @@ def send_events(
 
     Args:
         descriptions: A mapping with the keys of an event on stdin for each event.
-        identifier_advice: What to do about an event without identifiers.
+        identifier_hint: What to do about an event without identifiers.
         seconds: How long retries go on.
         spool: Directory in which to keep what is not delivered; None for that of
             ``ODP_SPOOL``.
@@ -119,13 +119,13 @@ def send_events(
     config = load_config({"spool": spool})
     destination = config.destination()
     if destination is None:
-        raise CommandError(f"ODP_API_KEY is not set; {KEY_ADVICE}")
+        raise CommandError(f"ODP_API_KEY is not set; {KEY_HINT}")
     if not config.enabled:
         raise CommandError("ODP_ENABLED is off; unset it to send")
     # Tests of an application may start this command; they must not reach ODP.
     block_if_testing()
     sender = EventSender(config, destination)
-    sender.build_events(descriptions, identifier_advice=identifier_advice)
+    sender.build_events(descriptions, identifier_hint=identifier_hint)
     sender.send(seconds=seconds)
     if config.spool is not None:
         sender.keep_pending()
@@ -165,17 +165,17 @@ def _print_outcome(outcome: Outcome, spool: Path | None) -> None:
             (f"event {index + 1} warning: ", WARNING), (text, ""), file=sys.stderr
         )
     if outcome.delivered:
-        print_parts((f"{format_count(outcome.delivered, 'event')} delivered", GOOD))
+        print_parts((f"{format_count(outcome.delivered, 'event')} delivered", SUCCESS))
     for index, reason in outcome.rejected:
         print_parts(
-            (f"event {index + 1} rejected: ", BAD), (reason, ""), file=sys.stderr
+            (f"event {index + 1} rejected: ", FAILURE), (reason, ""), file=sys.stderr
         )
     if outcome.undelivered:
         consequence = f"kept in {spool}, and sent by the next process that uses it"
         if not outcome.kept:
             consequence = "not kept; send again, or name a --spool"
         print_parts(
-            (f"{format_count(outcome.undelivered, 'event')} not delivered: ", BAD),
+            (f"{format_count(outcome.undelivered, 'event')} not delivered: ", FAILURE),
             (f"{outcome.error}; {consequence}", ""),
             file=sys.stderr,
         )

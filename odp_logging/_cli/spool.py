@@ -23,8 +23,8 @@ from .command_parser import add_commands
 from .dead_letters import StoredLetter
 from .errors import CommandError
 from .event_view import format_table_time, format_time
-from .options import add_json_option, add_spool_option, load_spool_directory
-from .terminal import BAD, QUIET, WARNING, Part, print_table
+from .options import add_json_option, add_spool_option, load_spool_dir
+from .terminal import DIM, FAILURE, WARNING, Part, print_table
 
 KeyType = TypeVar("KeyType")
 
@@ -42,21 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_status(options: argparse.Namespace) -> int:
     """Print the status of the spool that *options* or the environment name."""
-    return show_status(load_spool_directory(options.spool), as_json=options.json)
+    return show_status(load_spool_dir(options.spool), as_json=options.json)
 
 
-def show_status(directory: Path, *, as_json: bool) -> int:
-    """Print the counts of each file in *directory*; return the exit status."""
-    states = [_describe_file(path) for path in list_files(directory)]
+def show_status(spool_dir: Path, *, as_json: bool) -> int:
+    """Print the counts of each file in *spool_dir*; return the exit status."""
+    states = [_read_file_state(path) for path in list_files(spool_dir)]
     if as_json:
-        print(json.dumps({"spool": str(directory), "files": states}))
+        print(json.dumps({"spool": str(spool_dir), "files": states}))
         return 0
     if not print_table(_COLUMNS, [_build_row(state) for state in states]):
         for state in states:
             print_line(_format_state(state))
     events, dead = (sum(state[name] for state in states) for name in ("events", "dead"))
     print_line(
-        f"{directory}: {format_count(events, 'event')},"
+        f"{spool_dir}: {format_count(events, 'event')},"
         f" {format_count(dead, 'dead letter')} in {format_count(len(states), 'file')}"
     )
     return 0
@@ -74,8 +74,8 @@ def _build_row(state: dict[str, Any]) -> list[Part]:
         (f"{state['events']:,}", ""),
         (f"{state['dead']:,}", WARNING if state["dead"] else ""),
         (f"{state['bytes']:,}", ""),
-        (state["state"], "" if is_readable else BAD),
-        (format_table_time(state["oldest"] or ""), QUIET),
+        (state["state"], "" if is_readable else FAILURE),
+        (format_table_time(state["oldest"] or ""), DIM),
     ]
 
 
@@ -88,21 +88,21 @@ def _format_state(state: dict[str, Any]) -> str:
     )
 
 
-def list_files(directory: Path) -> list[Path]:
+def list_files(spool_dir: Path) -> list[Path]:
     """
-    Return the files of the spool in *directory*.
+    Return the files of the spool in *spool_dir*.
 
     Raises:
         CommandError: There is no such directory.
     """
-    if not directory.is_dir():
+    if not spool_dir.is_dir():
         raise CommandError(
-            f"there is no spool at {directory}; name its directory with --spool"
+            f"there is no spool at {spool_dir}; name its directory with --spool"
         )
-    return _directory.list_files(directory)
+    return _directory.list_files(spool_dir)
 
 
-def _describe_file(path: Path) -> dict[str, Any]:
+def _read_file_state(path: Path) -> dict[str, Any]:
     state: dict[str, Any] = {
         "file": path.name,
         "account": _directory.parse_account(path),
@@ -143,15 +143,15 @@ class SpoolLetter:
 
 
 class SpoolLetters:
-    """The dead letters of the spool in *directory*, for the command ``dead``."""
+    """The dead letters of the spool in *spool_dir*, for the command ``dead``."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, spool_dir: Path) -> None:
+        self._spool_dir = spool_dir
 
     def read_letters(self) -> list[StoredLetter[SpoolLetter]]:
         """Return all dead letters, the oldest first."""
         found = []
-        for path in list_files(self._directory):
+        for path in list_files(self._spool_dir):
             try:
                 with SpoolReader(path) as reader:
                     letters = reader.read_dead_letters()
@@ -167,7 +167,7 @@ class SpoolLetters:
         for account, group in _group_letters(letters, _get_account).items():
             # Written first, then deleted: after a crash in between they are sent
             # twice instead of never.
-            file = SpoolFile(_directory.create_file(self._directory, account))
+            file = SpoolFile(_directory.create_file(self._spool_dir, account))
             file.add([stored.body for stored in group], 1)
             file.close()
             self.delete_letters(group)

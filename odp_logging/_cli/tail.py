@@ -26,10 +26,10 @@ from .options import (
     add_identifiers_option,
     add_json_option,
     add_spool_option,
-    load_spool_directory,
-    parse_whole_number,
+    load_spool_dir,
+    make_int_type,
 )
-from .terminal import BAD, GOOD, QUIET, WARNING, Part, print_parts
+from .terminal import DIM, FAILURE, SUCCESS, WARNING, Part, print_parts
 
 _POLL_SECONDS = 0.1
 """Time between two polls; events that come and go in between are only counted."""
@@ -56,13 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_identifiers_option(parser)
     parser.add_argument(
         "--seconds",
-        type=parse_whole_number(1, MAX_SECONDS),
+        type=make_int_type(1, MAX_SECONDS),
         metavar="N",
         help="Stop after this many seconds.",
     )
     parser.add_argument(
         "--lines",
-        type=parse_whole_number(1, 10**9),
+        type=make_int_type(1, 10**9),
         metavar="N",
         help="Stop after this many lines.",
     )
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Follow the spool that *options* or the environment name."""
     return follow_spool(
-        load_spool_directory(options.spool),
+        load_spool_dir(options.spool),
         as_json=options.json,
         show=options.show_identifiers,
         seconds=options.seconds,
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def follow_spool(
-    directory: Path,
+    spool_dir: Path,
     *,
     as_json: bool,
     show: bool,
@@ -89,41 +89,41 @@ def follow_spool(
     lines: int | None = None,
 ) -> int:
     """
-    Print a line for each event that arrives in *directory* or leaves it, until Ctrl-C.
+    Print a line for each event that arrives in *spool_dir* or leaves it, until Ctrl-C.
 
     Args:
         show: Whether to show identifiers.
         seconds: When to stop; None for no limit.
         lines: After how many lines to stop; None for no limit.
     """
-    if not directory.is_dir():
-        print_line(f"there is no spool at {directory} yet; waiting for it", sys.stderr)
+    if not spool_dir.is_dir():
+        print_line(f"there is no spool at {spool_dir} yet; waiting for it", sys.stderr)
     deadline = None if seconds is None else monotonic() + seconds
     printer = _ChangePrinter(as_json=as_json, limit=lines)
     try:
-        _follow_until(deadline, Follower(directory, show=show), printer)
+        _follow_until(deadline, SpoolPoller(spool_dir, show=show), printer)
     except LineLimitReached:
         pass
     return 0
 
 
 def _follow_until(
-    deadline: float | None, follower: Follower, printer: _ChangePrinter
+    deadline: float | None, poller: SpoolPoller, printer: _ChangePrinter
 ) -> None:
     """Print changes until *deadline* or Ctrl-C, then what is left."""
     pause = threading.Event()
     try:
-        waiting = follower.start()
+        waiting = poller.start()
         print_line(
-            f"{format_count(waiting, 'event')} waiting in {follower.directory}",
+            f"{format_count(waiting, 'event')} waiting in {poller.spool_dir}",
             sys.stderr,
         )
         while deadline is None or monotonic() < deadline:
             pause.wait(_POLL_SECONDS)
-            printer.print_changes(follower.poll())
+            printer.print_changes(poller.poll())
     except KeyboardInterrupt:
         pass
-    printer.print_changes(follower.list_remaining())
+    printer.print_changes(poller.list_remaining())
 
 
 class _ChangePrinter:
@@ -132,7 +132,7 @@ class _ChangePrinter:
     def __init__(self, *, as_json: bool, limit: int | None) -> None:
         self._as_json = as_json
         self._limit = limit
-        self._printed = 0
+        self._line_count = 0
 
     def print_changes(self, changes: Iterator[Change]) -> None:
         """
@@ -146,18 +146,18 @@ class _ChangePrinter:
                 print_line(json.dumps(change))
             else:
                 print_parts(*_build_parts(change))
-            self._printed += 1
-            if self._printed == self._limit:
+            self._line_count += 1
+            if self._line_count == self._limit:
                 raise LineLimitReached
 
 
-_STYLES = {"delivered": GOOD, "rejected": BAD, "left": WARNING}
+_STYLES = {"delivered": SUCCESS, "rejected": FAILURE, "left": WARNING}
 
 
 def _build_parts(change: Change) -> list[Part]:
     """Return *change* as a human-readable line."""
     kind = change["what"]
-    time_ = (f"{change['at'][11:19]}  ", QUIET)
+    time_ = (f"{change['at'][11:19]}  ", DIM)
     parts = [time_, (f"{kind:<9}  ", _STYLES.get(kind, ""))]
     if kind == "unseen":
         events = format_count(change["count"], "event")
@@ -165,7 +165,7 @@ def _build_parts(change: Change) -> list[Part]:
     event = change["event"] or {"type": "?", "action": "?", "identifiers": {}}
     parts.append((f"{change['id']}  {format_event(event)}", ""))
     if "reason" in change:
-        parts.append((f"  {change['reason']}", BAD))
+        parts.append((f"  {change['reason']}", FAILURE))
     return parts
 
 
@@ -176,11 +176,11 @@ class _FileState:
     events: dict[int, dict[str, Any]] = field(default_factory=dict)
     """A description of each waiting event, by its number."""
     dead: set[int] = field(default_factory=set)
-    highest: int | None = None
+    max_number: int | None = None
     """The highest number seen; None before the first poll."""
 
 
-class Follower:
+class SpoolPoller:
     """
     Compares the files of a spool with what they held at the last poll.
 
@@ -188,8 +188,8 @@ class Follower:
     for it, and a file may appear and vanish.
     """
 
-    def __init__(self, directory: Path, *, show: bool) -> None:
-        self.directory = directory
+    def __init__(self, spool_dir: Path, *, show: bool) -> None:
+        self.spool_dir = spool_dir
         self._show = show
         self._files: dict[Path, _FileState] = {}
 
@@ -201,7 +201,7 @@ class Follower:
 
     def poll(self) -> Iterator[Change]:
         """Yield what has changed since the last poll."""
-        paths = _directory.list_files(self.directory)
+        paths = _directory.list_files(self.spool_dir)
         for path in paths:
             yield from self._read_changes(path)
         for path in [path for path in self._files if path not in paths]:
@@ -232,11 +232,11 @@ class Follower:
     def _compare(self, path: Path, snapshot: SpoolSnapshot) -> Iterator[Change]:
         """Yield the differences between *snapshot* and the last one."""
         file = self._files.setdefault(path, _FileState())
-        numbers, dead = snapshot.read_numbers(), snapshot.read_dead_numbers()
-        last_highest = file.highest
-        file.highest = max(last_highest or 0, *numbers, *dead, 0)
-        for number in sorted(numbers - file.events.keys()):
-            event = self._describe_event(path, number, snapshot.read_event(number))
+        waiting, dead = snapshot.read_numbers(), snapshot.read_dead_numbers()
+        previous_max = file.max_number
+        file.max_number = max(previous_max or 0, *waiting, *dead, 0)
+        for number in sorted(waiting - file.events.keys()):
+            event = self._serialize_event(path, number, snapshot.read_event(number))
             file.events[number] = event
             yield _build_change("arrived", event)
         for number in sorted(dead - file.dead):
@@ -244,20 +244,20 @@ class Follower:
             known = file.events.pop(number, None)
             letter = snapshot.read_dead_letter(number)
             if letter is not None:
-                event = known or self._describe_event(path, number, letter[0])
+                event = known or self._serialize_event(path, number, letter[0])
                 yield _build_change("rejected", event, reason=self._mask(*letter))
-        for number in sorted(file.events.keys() - numbers):
+        for number in sorted(file.events.keys() - waiting):
             yield _build_change("delivered", file.events.pop(number))
         # Forget what `dead retry` and `dead drop` have removed.
         file.dead &= dead
-        if last_highest is not None:
-            new = set(range(last_highest + 1, file.highest + 1))
+        if previous_max is not None:
+            new = set(range(previous_max + 1, file.max_number + 1))
             # Numbers of events that came and went between two polls.
-            unseen = len(new - numbers - dead)
+            unseen = len(new - waiting - dead)
             if unseen:
                 yield _build_change("unseen", {"file": path.name, "count": unseen})
 
-    def _describe_event(
+    def _serialize_event(
         self, path: Path, number: int, body: bytes | None
     ) -> dict[str, Any]:
         """Return id, file and content of an event; None as content if unreadable."""

@@ -17,7 +17,7 @@ from .._runtime.diagnostics import make_printable
 Part = tuple[str, str]
 """A text, and its style as rich names it, such as ``"bold red"``; empty for none."""
 
-GOOD, BAD, WARNING, QUIET, STRONG = "green", "bold red", "yellow", "dim", "bold"
+SUCCESS, FAILURE, WARNING, DIM, STRONG = "green", "bold red", "yellow", "dim", "bold"
 """The styles of what went well, of what did not, of hints, and of what is less or more
 important."""
 
@@ -36,7 +36,7 @@ def is_terminal(file: TextIO | None) -> bool:
 _PLAIN_TERMINALS = ("dumb", "unknown")
 
 
-def has_colour(file: TextIO | None) -> bool:
+def has_color(file: TextIO | None) -> bool:
     """Whether *file* is a terminal for colour, and rich is there."""
     if not is_terminal(file) or os.environ.get("NO_COLOR"):
         return False
@@ -52,7 +52,7 @@ def has_colour(file: TextIO | None) -> bool:
 
 def format_parts(parts: Sequence[Part], file: TextIO | None) -> str:
     """Return the text of *parts* on one line, with colour if *file* shows it."""
-    if not has_colour(file):
+    if not has_color(file):
         return make_printable("".join(text for text, _ in parts))
     from rich.color import ColorSystem
     from rich.style import Style
@@ -73,15 +73,15 @@ def print_parts(*parts: Part, file: TextIO | None = None) -> None:
         file.flush()
 
 
-def print_block(label: Part, *paragraphs: Part) -> None:
-    """Print *label* on stdout, and right of it *paragraphs*, wrapped between words."""
+def print_block(label: Part, *parts: Part) -> None:
+    """Print *label* on stdout, and right of it *parts*, wrapped between words."""
     # Imported here: pipes get plain lines.
     import shutil
     import textwrap
 
     width = shutil.get_terminal_size().columns - _LABEL_WIDTH - 1
-    margin: Part = (f"{label[0]:<{_LABEL_WIDTH}}", label[1])
-    for text, style in paragraphs:
+    prefix: Part = (f"{label[0]:<{_LABEL_WIDTH}}", label[1])
+    for text, style in parts:
         lines = textwrap.wrap(
             make_printable(text),
             max(width, 20),
@@ -89,8 +89,8 @@ def print_block(label: Part, *paragraphs: Part) -> None:
             break_on_hyphens=False,
         )
         for line in lines:
-            print_parts(margin, (line, style))
-            margin = (" " * _LABEL_WIDTH, "")
+            print_parts(prefix, (line, style))
+            prefix = (" " * _LABEL_WIDTH, "")
 
 
 _LABEL_WIDTH = 9
@@ -102,7 +102,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Part]]) -> bool:
 
     The first column and numbers are not wrapped, so that they can be copied.
     """
-    if not rows or not has_colour(sys.stdout):
+    if not rows or not has_color(sys.stdout):
         return False
     from rich.console import Console
     from rich.table import Table
@@ -130,13 +130,13 @@ _MIN_TABLE_COLUMNS = 72
 
 
 @contextmanager
-def show_changing_line(build_text: Callable[[], str]) -> Iterator[None]:
+def show_status_line(build_text: Callable[[], str]) -> Iterator[None]:
     """
     Show the text that *build_text* returns on the last line of stderr, each second.
 
     Other lines on stderr appear above it. Shows nothing where stderr has no colour.
     """
-    if not has_colour(sys.stderr):
+    if not has_color(sys.stderr):
         yield
         return
     from rich.console import Console
@@ -144,7 +144,7 @@ def show_changing_line(build_text: Callable[[], str]) -> Iterator[None]:
     from rich.text import Text
 
     def build_line() -> Text:
-        return Text(make_printable(build_text()), QUIET, no_wrap=True)
+        return Text(make_printable(build_text()), DIM, no_wrap=True)
 
     console = Console(file=sys.stderr)
     with Live(

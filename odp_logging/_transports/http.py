@@ -169,7 +169,7 @@ class Http(BaseTransport):
             error, OSError
         )
         is_misconfigured = is_misconfigured and not self._state.request_sent
-        message, advice = self._explain_failure(error, root)
+        message, advice = self._report_failure(error, root)
         delivery = Delivery.all_pending(
             size,
             Cause.MISCONFIGURED if is_misconfigured else Cause.TRANSIENT,
@@ -185,9 +185,7 @@ class Http(BaseTransport):
             self._state.record_failure()
         return delivery, is_stale
 
-    def _explain_failure(
-        self, error: Exception, root: BaseException
-    ) -> tuple[str, str]:
+    def _report_failure(self, error: Exception, root: BaseException) -> tuple[str, str]:
         """Return message and advice; the message names the proxy if there is one."""
         from .failures import CHECK_PROXY, UnusableSetting, describe_failure
 

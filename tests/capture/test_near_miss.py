@@ -7,7 +7,7 @@ import pytest
 from odp_logging._capture.fields import FIELD_NAMES
 from odp_logging._capture.near_miss import (
     count_edits,
-    find_forgotten_extra,
+    find_missing_extra,
     find_near_miss,
     is_suspect,
 )
@@ -155,9 +155,9 @@ def test_the_other_words_of_a_given_field_are_the_applications():
 @pytest.mark.parametrize("fields", [{"odp_action": "x"}, {"odp_acton": "x"}])
 def test_fields_as_an_argument_are_told_apart_from_extra(fields):
     """A message that formats the dict's values uses it as logging documents."""
-    assert find_forgotten_extra("sold", fields).endswith("did you mean extra={...}?")
-    assert find_forgotten_extra("sold %(odp_action)s", fields) is None
-    assert find_forgotten_extra("sold", {"action": "x", "price": 5}) is None
+    assert find_missing_extra("sold", fields).endswith("did you mean extra={...}?")
+    assert find_missing_extra("sold %(odp_action)s", fields) is None
+    assert find_missing_extra("sold", {"action": "x", "price": 5}) is None
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 
 from odp_logging import OdpClient, OdpEvent
 from odp_logging._cli.main import main
-from odp_logging._cli.tail import Follower
+from odp_logging._cli.tail import SpoolPoller
 from odp_logging._stores.spool import directory as _directory
 from odp_logging._stores.spool.file import SpoolFile
 from odp_logging._stores.spool.reader import SpoolSnapshot
@@ -51,36 +51,36 @@ Changes = list[dict[str, Any]]
 
 
 @pytest.fixture
-def start(home: Path) -> Callable[..., Follower]:
+def start(home: Path) -> Callable[..., SpoolPoller]:
     """Start followers of the spool."""
 
-    def start(*, show: bool = False) -> Follower:
-        follower = Follower(home, show=show)
-        follower.start()
-        return follower
+    def start(*, show: bool = False) -> SpoolPoller:
+        poller = SpoolPoller(home, show=show)
+        poller.start()
+        return poller
 
     return start
 
 
-def poll(follower: Follower) -> list[str]:
+def poll(poller: SpoolPoller) -> list[str]:
     """Return the names of the changes since the last poll."""
-    return [change["what"] for change in follower.poll()]
+    return [change["what"] for change in poller.poll()]
 
 
 def test_each_change_is_reported_once(file, start):
     """Events that arrive, are rejected and leave are reported by the next poll."""
-    follower = start()
+    poller = start()
     file.add([body(1), body(2), body(3)], 1)
-    assert poll(follower) == ["arrived"] * 3
+    assert poll(poller) == ["arrived"] * 3
 
     rows = file.read(3)
     file.settle([rows[0]], {rows[1]: f"{EMAIL} is no good"})
-    changes = list(follower.poll())
+    changes = list(poller.poll())
     assert changes[0]["reason"] == "*** is *** good" or EMAIL not in str(changes)
     assert [change["what"] for change in changes] == ["rejected", "delivered"]
 
-    assert poll(follower) == []
-    assert [change["what"] for change in follower.list_remaining()] == ["left"]
+    assert poll(poller) == []
+    assert [change["what"] for change in poller.list_remaining()] == ["left"]
 
 
 def test_identifiers_are_masked_unless_requested(file, start):
@@ -102,22 +102,22 @@ def test_identifiers_are_masked_unless_requested(file, start):
 def test_events_from_before_are_reported_when_they_leave(file, home):
     """Events that waited at the start are counted, and reported when they leave."""
     file.add([body(1)], 1)
-    follower = Follower(home, show=False)
-    assert follower.start() == 1
-    assert poll(follower) == []
+    poller = SpoolPoller(home, show=False)
+    assert poller.start() == 1
+    assert poll(poller) == []
 
     file.settle(file.read(1), {})
-    assert poll(follower) == ["delivered"]
+    assert poll(poller) == ["delivered"]
 
 
 def test_events_that_come_and_go_between_two_polls_are_counted(file, start):
     """Gaps in the numbers are events that no poll saw."""
     file.add([body(1)], 1)
-    follower = start()
+    poller = start()
     file.add([body(2), body(3), body(4)], 2)
     file.settle(file.read(3), {})
 
-    assert {change["what"]: change.get("count") for change in follower.poll()} == {
+    assert {change["what"]: change.get("count") for change in poller.poll()} == {
         "arrived": None,
         "delivered": None,
         "unseen": 2,
@@ -126,26 +126,26 @@ def test_events_that_come_and_go_between_two_polls_are_counted(file, start):
 
 def test_files_appear_and_vanish(home, start):
     """A new file is followed; the events of a file that is removed are delivered."""
-    follower = start()
+    poller = start()
     later = SpoolFile(_directory.create_file(home, "account"))
     later.add([body(1)], 1)
-    assert poll(follower) == ["arrived"]
+    assert poll(poller) == ["arrived"]
 
     later.settle(later.read(1), {})
     later.close()
     assert list(home.iterdir()) == []
-    assert poll(follower) == ["delivered"]
+    assert poll(poller) == ["delivered"]
     assert list(home.iterdir()) == []
 
 
 def test_damaged_files_and_events_do_not_stop_it(home, file, start):
     """A damaged file is skipped, and a damaged event is reported without content."""
     (home / "account-1-aa.spool").write_bytes(b"nothing")
-    follower = start()
+    poller = start()
     file.add([b"no JSON"], 1)
     file.settle([], {file.read(1)[0]: "reason"})
     file.add([b"no JSON"], 2)
-    changes = list(follower.poll())
+    changes = list(poller.poll())
 
     assert [(change["what"], change["event"]) for change in changes] == [
         ("arrived", None),
@@ -209,11 +209,11 @@ def send(client: OdpClient) -> None:
 
 def test_an_event_that_odp_takes_at_once_is_not_seen(emulator, home, start, capsys):
     """Without durability="crash" it never enters the spool, and the help says so."""
-    follower = start()
+    poller = start()
     with OdpClient(KEY, api_host=emulator.url, spool=home) as client:
         client.send_odp_event("sold", identifiers={"fs_user_id": "u1"})
         assert client.flush(10)
-        assert list(follower.poll()) == []
+        assert list(poller.poll()) == []
     assert len(emulator.events()) == 1
 
     with pytest.raises(SystemExit):

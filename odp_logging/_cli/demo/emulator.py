@@ -66,8 +66,8 @@ def _build_command() -> list[str]:
     # With the same path: this package may be in an archive, such as shiv and pex make,
     # where `python -m` does not find it.
     path = [entry for entry in sys.path if entry]
-    program = f"import sys; sys.path[:] = {path!r}; {_START}"
-    return [sys.executable, "-c", program]
+    script = f"import sys; sys.path[:] = {path!r}; {_START}"
+    return [sys.executable, "-c", script]
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def start_process(port: int) -> Iterator[subprocess.Popen[str]]:
             process.stdout.close()
 
 
-def read_addresses(process: subprocess.Popen[str]) -> Emulator | None:
+def read_urls(process: subprocess.Popen[str]) -> Emulator | None:
     """Return the emulator of *process*; None, with a line on stderr, if it failed."""
     assert process.stdout is not None
     # readline() has no time limit.

@@ -17,16 +17,16 @@ from typing import Any, Literal, NoReturn, TextIO
 from ..._client.client import OdpClient
 from ..._client.stats import Stats
 from ..._runtime.text import format_count
-from ..options import add_json_option, add_port_option, parse_whole_number
+from ..options import add_json_option, add_port_option, make_int_type
 from ..terminal import (
-    BAD,
-    GOOD,
+    FAILURE,
     STRONG,
+    SUCCESS,
     can_read_key,
     print_parts,
     wait_for_key,
 )
-from .emulator import Emulator, read_addresses, start_process
+from .emulator import Emulator, read_urls, start_process
 from .shop import Shop
 
 MAX_EVENTS = 100_000
@@ -44,7 +44,7 @@ _FAILURES = ("rejected", "dropped", "waiting")
 Summary = dict[str, Any]
 """What was counted: numbers, or numbers by reason."""
 
-Stays = Literal["not", "until a key", "until Ctrl-C"]
+Lifespan = Literal["not", "until a key", "until Ctrl-C"]
 """How long the emulator stays up after the demo."""
 _BYTES_PER_EVENT = 1024
 
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json_option(parser)
     parser.add_argument(
         "--events",
-        type=parse_whole_number(1, MAX_EVENTS),
+        type=make_int_type(1, MAX_EVENTS),
         default=300,
         metavar="N",
         help="How many events the shop logs (default: %(default)s).",
@@ -83,11 +83,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the demo with *options*."""
-    stays: Stays = "until Ctrl-C" if options.keep else "not"
-    if stays == "not" and not options.json and can_read_key():
-        stays = "until a key"
+    lifespan: Lifespan = "until Ctrl-C" if options.keep else "not"
+    if lifespan == "not" and not options.json and can_read_key():
+        lifespan = "until a key"
     return run_demo(
-        events=options.events, port=options.port, stays=stays, as_json=options.json
+        events=options.events,
+        port=options.port,
+        lifespan=lifespan,
+        as_json=options.json,
     )
 
 
@@ -95,7 +98,7 @@ def run_demo(
     *,
     events: int,
     port: int,
-    stays: Stays,
+    lifespan: Lifespan,
     as_json: bool = False,
     seconds: float = 4.5,
 ) -> int:
@@ -105,7 +108,7 @@ def run_demo(
     Args:
         events: How many events the shop logs.
         port: The emulator's; 0 takes a free one.
-        stays: How long the emulator stays up afterwards; a signal ends it at any time.
+        lifespan: How long the emulator stays up afterwards; a signal ends it earlier.
         as_json: Whether to describe the demo on stderr, and print its counts as JSON.
         seconds: How long the shop is open.
     """
@@ -113,7 +116,7 @@ def run_demo(
     with ExitStack() as stack:
         stack.enter_context(_interrupt_on_signals())
         process = stack.enter_context(start_process(port))
-        emulator = read_addresses(process)
+        emulator = read_urls(process)
         if emulator is None:
             return 1
         _print_row(out, "ODP emulator", emulator.page)
@@ -126,12 +129,12 @@ def run_demo(
             print(json.dumps({"page": emulator.page, **summary}), flush=True)
         else:
             print_summary(out, summary)
-        if stays == "not":
+        if lifespan == "not":
             _print_row(
                 out, "page", "gone with the demo; odp-logging demo --keep keeps it"
             )
         else:
-            _wait_for_end(process, emulator, out, stays=stays)
+            _wait_for_end(process, emulator, out, lifespan=lifespan)
         return int(not is_complete(summary))
 
 
@@ -155,21 +158,21 @@ def _run_through_outage(
     closing = threading.Event()
     shop = Shop(client, events=events, seconds=seconds, closing=closing)
     with shop:
-        tills = len(shop.tills)
-        logs = f"{format_count(tills, 'thread')} {'logs' if tills == 1 else 'log'}"
-        how = ", half by logging, half by structlog" if tills > 1 else " by logging"
+        workers = len(shop.workers)
+        logs = f"{format_count(workers, 'thread')} {'logs' if workers == 1 else 'log'}"
+        how = ", half by logging, half by structlog" if workers > 1 else " by logging"
         _print_row(out, "shop", f"{logs} {format_count(events, 'event')}{how}")
         closing.wait(seconds * _OUTAGE_STARTS_AFTER)
         emulator.set_faults(_FAULTS)
-        failing = f"for {_OUTAGE_SECONDS:.0f} s the emulator fails"
-        _print_row(out, "outage", f"{failing}; the shop goes on")
+        text = f"for {_OUTAGE_SECONDS:.0f} s the emulator fails"
+        _print_row(out, "outage", f"{text}; the shop goes on")
         shop.join()
     # Only after this, both sides have the same counts.
     client.close(_FLUSH_TIMEOUT)
     stats = emulator.read_stats()
     failed = format_count(stats["faults_fired"], "request")
     _print_row(out, "recovery", f"{failed} had failed")
-    return build_summary(shop.list_costs(), client.stats, stats)
+    return build_summary(shop.list_call_times(), client.stats, stats)
 
 
 def _build_client(url: str, events: int) -> OdpClient:
@@ -190,18 +193,18 @@ def _build_client(url: str, events: int) -> OdpClient:
 
 
 def build_summary(
-    costs: Sequence[int], client: Stats, emulator: Mapping[str, Any]
+    call_times: Sequence[int], client: Stats, emulator: Mapping[str, Any]
 ) -> Summary:
     """
     Return what was counted, here and at the emulator, as ``--json`` prints it.
 
     Args:
-        costs: Nanoseconds of each log call, sorted.
+        call_times: Nanoseconds of each log call, sorted.
         client: What the client counted.
         emulator: What the emulator counted.
     """
-    logged, unique = len(costs), emulator["unique"]
-    median, p99 = (costs[int(logged * share)] / 1000 for share in (0.5, 0.99))
+    logged, unique = len(call_times), emulator["unique"]
+    median, p99 = (call_times[int(logged * share)] / 1000 for share in (0.5, 0.99))
     return {
         "logged": logged,
         "delivered": unique,
@@ -230,19 +233,19 @@ def is_complete(summary: Summary) -> bool:
 def print_summary(out: TextIO, summary: Summary) -> None:
     """Print *summary*, a row for each count; without failures that did not occur."""
     duplicates = summary["duplicates"]
-    remark = " (same idempotence id, counted once by ODP)" if duplicates else ""
+    note = " (same idempotence id, counted once by ODP)" if duplicates else ""
     median, p99 = (summary[f"{name}_microseconds"] for name in ("median", "p99"))
     rows = {
         "logged": f"{summary['logged']}",
         "delivered": f"{summary['delivered']}",
         "lost": f"{summary['lost']}",
-        "duplicates": f"{duplicates}{remark}",
+        "duplicates": f"{duplicates}{note}",
         **{name: _format_failures(summary[name]) for name in _FAILURES},
         "batches": f"{summary['batches']}",
         "retries": f"{summary['retries']}",
         "log call": f"median {median:.1f}, p99 {p99:.1f} microseconds",
     }
-    style = GOOD if is_complete(summary) else BAD
+    style = SUCCESS if is_complete(summary) else FAILURE
     _print_row(out, "", "")
     for label, text in rows.items():
         if text:
@@ -266,15 +269,19 @@ def _print_row(out: TextIO, label: str, text: str, style: str = "") -> None:
 
 
 def _wait_for_end(
-    process: subprocess.Popen[str], emulator: Emulator, out: TextIO, *, stays: Stays
+    process: subprocess.Popen[str],
+    emulator: Emulator,
+    out: TextIO,
+    *,
+    lifespan: Lifespan,
 ) -> None:
     try:
-        end = "until Ctrl-C" if stays == "until Ctrl-C" else "until a key is pressed"
+        end = "until Ctrl-C" if lifespan == "until Ctrl-C" else "until a key is pressed"
         _print_row(out, "page", emulator.page)
         _print_row(out, "", f"stays up {end}")
         command = f"ODP_API_KEY=test ODP_API_HOST={emulator.url} python app.py"
         _print_row(out, "next", command)
-        if stays == "until a key":
+        if lifespan == "until a key":
             wait_for_key(lambda: process.poll() is not None)
         else:
             process.wait()

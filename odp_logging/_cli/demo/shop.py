@@ -1,4 +1,4 @@
-"""The demo's shop: its tills log what customers do, and measure each log call."""
+"""The demo's shop: its threads log what customers do, and measure each log call."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ..._inputs.handler import OdpHandler
 from ..._inputs.processor import OdpProcessor
 from ..._runtime.lock import monotonic
 
-_TILLS = 4
+_WORKERS = 4
 _MAX_VISITS = 15
-"""Customers of each till; fewer if there are fewer events."""
+"""Customers of each thread; fewer if there are fewer events."""
 
 _PRODUCTS = (
     ("85123A", "White hanging heart", 2.55),
@@ -32,13 +32,13 @@ _Log = Callable[[str, dict[str, Any]], object]
 
 class Shop:
     """
-    Is open for *seconds*, in which its tills log *events* in all.
+    Is open for *seconds*, in which its threads log *events* in all.
 
-    Used as a context manager, which closes all tills at its end.
+    Used as a context manager, which stops all threads at its end.
 
     Args:
         client: Where the events go.
-        closing: Set to stop the tills early.
+        closing: Set to stop the threads early.
     """
 
     def __init__(
@@ -50,22 +50,22 @@ class Shop:
         closing: threading.Event,
     ) -> None:
         self._closing = closing
-        self._interval = seconds * _TILLS / events
+        self._interval = seconds * _WORKERS / events
         functions = (_build_logging_call(client), _build_structlog_call(client))
-        self.tills = [
-            _Till(number, functions[number % 2], range(number, events, _TILLS))
-            for number in range(min(_TILLS, events))
+        self.workers = [
+            _ShopWorker(number, functions[number % 2], range(number, events, _WORKERS))
+            for number in range(min(_WORKERS, events))
         ]
 
     def __enter__(self) -> Shop:
         opened_at = monotonic()
         self._threads = [
             threading.Thread(
-                target=till.log_events,
+                target=worker.log_events,
                 args=(opened_at, self._interval, self._closing),
-                name=f"till-{till.number}",
+                name=f"shop-{worker.number}",
             )
-            for till in self.tills
+            for worker in self.workers
         ]
         for thread in self._threads:
             thread.start()
@@ -76,21 +76,23 @@ class Shop:
         self.join()
 
     def join(self) -> None:
-        """Wait until every till has logged all its events, or has stopped."""
+        """Wait until every thread has logged all its events, or has stopped."""
         for thread in self._threads:
             thread.join()
 
-    def list_costs(self) -> list[int]:
+    def list_call_times(self) -> list[int]:
         """Return the nanoseconds of each log call, sorted."""
-        return sorted(cost for till in self.tills for cost in till.costs)
+        return sorted(
+            call_time for worker in self.workers for call_time in worker.call_times
+        )
 
 
-class _Till:
-    """One thread of the shop; `costs` holds the nanoseconds of each log call."""
+class _ShopWorker:
+    """One thread of the shop; `call_times` holds the nanoseconds of each log call."""
 
     def __init__(self, number: int, log: _Log, events: range) -> None:
         self.number = number
-        self.costs: list[int] = []
+        self.call_times: list[int] = []
         self._log = log
         self._events = events
 
@@ -110,7 +112,7 @@ class _Till:
             action, fields = _build_event(number, random_source)
             start = time.perf_counter_ns()
             self._log(action, fields)
-            self.costs.append(time.perf_counter_ns() - start)
+            self.call_times.append(time.perf_counter_ns() - start)
 
 
 def _build_event(

@@ -15,45 +15,45 @@ from pathlib import Path
 from types import ModuleType
 
 from ...exceptions import ConfigurationError
-from .finding import Finding
+from .check_result import CheckResult
 
 _MISSING = object()
 
-_MAX_CAUSES = 10
+_MAX_CHAIN_LENGTH = 10
 """Causes of an error that are followed; the chain may be a cycle."""
 
 
 @contextmanager
-def search_current_directory() -> Iterator[None]:
+def search_cwd() -> Iterator[None]:
     """
     Let imports find modules of the current directory, where an application lies.
 
     It comes last: a file there must not replace a module of Python or of a library.
     """
-    directory = _find_current_directory()
-    sys.path.append(directory)
+    cwd = _get_cwd()
+    sys.path.append(cwd)
     try:
         yield
     finally:
-        _remove_last(directory)
+        _remove_last(cwd)
 
 
-def _find_current_directory() -> str:
+def _get_cwd() -> str:
     try:
         return os.getcwd()
     except OSError:  # the directory was removed
         return ""
 
 
-def _remove_last(directory: str) -> None:
+def _remove_last(cwd: str) -> None:
     # What was imported may have changed sys.path.
-    if directory in sys.path:
+    if cwd in sys.path:
         sys.path.reverse()
-        sys.path.remove(directory)
+        sys.path.remove(cwd)
         sys.path.reverse()
 
 
-def set_up_application(names: Sequence[str], *, django: bool) -> Iterator[Finding]:
+def set_up_application(names: Sequence[str], *, django: bool) -> Iterator[CheckResult]:
     """
     Set up Django if *django*, then import *names*; stop at the first problem.
 
@@ -61,35 +61,35 @@ def set_up_application(names: Sequence[str], *, django: bool) -> Iterator[Findin
     """
     # Before any import, which may log events: they would be sent.
     for name in names:
-        problem = _explain_file_name(name)
-        if problem is not None:
-            yield problem
+        result = _check_file_name(name)
+        if result is not None:
+            yield result
             return
     steps = [setup_django] if django else []
     steps += [partial(import_application, name) for name in names]
     for step in steps:
-        finding = step()
-        yield finding
-        if finding.kind == "problem":
+        result = step()
+        yield result
+        if result.kind == "problem":
             return
 
 
-def _explain_file_name(name: str) -> Finding | None:
-    """Return the finding if *name* is that of a file: ``a/b.py`` or ``a.b.py``."""
+def _check_file_name(name: str) -> CheckResult | None:
+    """Return a result if *name* is that of a file: ``a/b.py`` or ``a.b.py``."""
     file, sign, member = name.partition(":")
     if not file.endswith(".py"):
         return None
     module_name = file[: -len(".py")]
-    folders = module_name.replace(".", "/")
-    if _is_in_search_path(f"{folders}/py.py"):
+    module_path = module_name.replace(".", "/")
+    if _is_in_search_path(f"{module_path}/py.py"):
         return None  # a package with a module of this name
     if os.path.isfile(file):
         module_name = _derive_module_name(file)
-    elif _is_in_search_path(f"{folders}.py"):
-        file = f"{folders}.py"
+    elif _is_in_search_path(f"{module_path}.py"):
+        file = f"{module_path}.py"
     else:
         return None
-    return Finding(
+    return CheckResult(
         "problem",
         "application",
         f"{file} is a file",
@@ -98,42 +98,42 @@ def _explain_file_name(name: str) -> Finding | None:
 
 
 def _is_in_search_path(file: str) -> bool:
-    return any(os.path.isfile(os.path.join(folder, file)) for folder in sys.path)
+    return any(os.path.isfile(os.path.join(root, file)) for root in sys.path)
 
 
 def _derive_module_name(file: str) -> str:
     """Return the name by which *file* is imported from the folders of sys.path."""
     path = Path(os.path.abspath(file)).with_suffix("")
     names = [
-        ".".join(path.relative_to(folder).parts)
-        for folder in sys.path
-        if folder and path.is_relative_to(folder)
+        ".".join(path.relative_to(root).parts)
+        for root in sys.path
+        if root and path.is_relative_to(root)
     ]
     # A folder of sys.path may lie in another one, as src does.
     return min(names, key=len, default=path.name)
 
 
-def import_application(name: str) -> Finding:
+def import_application(name: str) -> CheckResult:
     """Import *name*, ``module`` or ``module:member``, and set up logging with it."""
     module_name, _, member = name.partition(":")
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # the application's code can raise any
-        return _explain_missing_module(module_name, error) or _explain_failure(
+        return _check_missing_module(module_name, error) or _report_failure(
             f"importing {module_name}", f"python -c 'import {module_name}'", error
         )
-    problem = _configure(module, member) if member else None
-    return problem or Finding("ok", "application", f"{name} is imported")
+    result = _configure(module, member) if member else None
+    return result or CheckResult("ok", "application", f"{name} is imported")
 
 
-def _configure(module: ModuleType, member: str) -> Finding | None:
-    """Call *member* of *module*, or give it to dictConfig; return a problem if any."""
+def _configure(module: ModuleType, member: str) -> CheckResult | None:
+    """Call *member* of *module*, or give it to dictConfig; return a result on failure."""
     name = f"{module.__name__}.{member}"
     code = f"import {module.__name__}; {name}"
     try:
         value = getattr(module, member, _MISSING)
         if value is _MISSING:
-            return _explain_missing_member(module, member)
+            return _report_missing_member(module, member)
         if isinstance(value, dict):
             code = f"import logging.config, {module.__name__}; "
             code += f"logging.config.dictConfig({name})"
@@ -142,7 +142,7 @@ def _configure(module: ModuleType, member: str) -> Finding | None:
             code += "()"
             value()
         else:
-            return Finding(
+            return CheckResult(
                 "problem",
                 "application",
                 f"{name} is neither a dict nor a function, but of the type"
@@ -150,18 +150,18 @@ def _configure(module: ModuleType, member: str) -> Finding | None:
                 "name a dict for dictConfig, or a function that sets up logging",
             )
     except (Exception, SystemExit) as error:  # the application's code can raise any
-        return _explain_failure(f"setting up {name}", f"python -c '{code}'", error)
+        return _report_failure(f"setting up {name}", f"python -c '{code}'", error)
     return None
 
 
-def _explain_missing_member(module: ModuleType, member: str) -> Finding:
+def _report_missing_member(module: ModuleType, member: str) -> CheckResult:
     usable = [
         name
         for name, value in vars(module).items()
         if not name.startswith("__") and (isinstance(value, dict) or callable(value))
     ]
     text = f"{module.__name__} has no {member}"
-    return Finding(
+    return CheckResult(
         "problem",
         "application",
         text + _suggest(member, usable),
@@ -169,15 +169,15 @@ def _explain_missing_member(module: ModuleType, member: str) -> Finding:
     )
 
 
-def _explain_missing_module(name: str, error: BaseException) -> Finding | None:
-    """Return the finding if *error* says that a module does not exist."""
+def _check_missing_module(name: str, error: BaseException) -> CheckResult | None:
+    """Return a result if *error* says that a module does not exist."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     missing = error.name
     # With the dot: `shop` is a package around `shop.settings`, and not around
     # `shopping`.
     if not f"{name}.".startswith(f"{missing}."):
-        return Finding(
+        return CheckResult(
             "problem",
             "application",
             f"{name} imports {missing}, and there is no such module",
@@ -185,15 +185,17 @@ def _explain_missing_module(name: str, error: BaseException) -> Finding | None:
         )
     package, _, child = missing.rpartition(".")
     if package:
-        folders = getattr(sys.modules.get(package), "__path__", ())
+        search_paths = getattr(sys.modules.get(package), "__path__", ())
         text = f"{package} has no module {child}"
         advice = "name an existing module"
     else:
-        folders = [_find_current_directory()]
-        text = f"there is no module {missing} in {folders[0]}, and none is installed"
+        search_paths = [_get_cwd()]
+        text = (
+            f"there is no module {missing} in {search_paths[0]}, and none is installed"
+        )
         advice = f"run this command in the folder that holds {missing}"
-    names = [module.name for module in pkgutil.iter_modules(list(folders))]
-    return Finding("problem", "application", text + _suggest(child, names), advice)
+    names = [module.name for module in pkgutil.iter_modules(list(search_paths))]
+    return CheckResult("problem", "application", text + _suggest(child, names), advice)
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:
@@ -204,7 +206,7 @@ def _suggest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {by_text[matches[0]]}?" if matches else ""
 
 
-def setup_django() -> Finding:
+def setup_django() -> CheckResult:
     """Set up Django, as DJANGO_SETTINGS_MODULE says."""
     try:
         importlib.import_module("django").setup()
@@ -212,23 +214,25 @@ def setup_django() -> Finding:
         command = (
             "export DJANGO_SETTINGS_MODULE=mysite.settings, python manage.py check"
         )
-        return _explain_failure("setting up Django", command, error)
-    return Finding("ok", "application", "Django is set up")
+        return _report_failure("setting up Django", command, error)
+    return CheckResult("ok", "application", "Django is set up")
 
 
-def _explain_failure(action: str, command: str, error: BaseException) -> Finding:
+def _report_failure(action: str, command: str, error: BaseException) -> CheckResult:
     # Only the type: the error's text may contain a key. This library's texts do not.
     text = f"{action} raised {type(error).__name__}"
     if isinstance(error, ImportError) and error.name:
         text += f" of {error.name}"
     cause = _find_configuration_error(error)
     if cause is not None:
-        return Finding("problem", "application", f"{text}: {cause}", "fix the setting")
-    return Finding("problem", "application", text, f"see why: {command}")
+        return CheckResult(
+            "problem", "application", f"{text}: {cause}", "fix the setting"
+        )
+    return CheckResult("problem", "application", text, f"see why: {command}")
 
 
 def _find_configuration_error(error: BaseException | None) -> ConfigurationError | None:
-    for _ in range(_MAX_CAUSES):
+    for _ in range(_MAX_CHAIN_LENGTH):
         if error is None or isinstance(error, ConfigurationError):
             return error
         error = error.__cause__ or error.__context__
@@ -243,5 +247,5 @@ def is_installed(name: str) -> bool:
     if name in sys.stdlib_module_names:
         return True
     # Debian keeps its own packages in dist-packages.
-    folders = Path(getattr(module, "__file__", None) or "").parts
-    return "site-packages" in folders or "dist-packages" in folders
+    parts = Path(getattr(module, "__file__", None) or "").parts
+    return "site-packages" in parts or "dist-packages" in parts

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ..._inputs.handler import OdpHandler
 from .application import is_installed
 
-_UNRELATED = frozenset(
+_IGNORED = frozenset(
     {"odp_logging", "urllib3", "requests", "charset_normalizer", "asyncio", "rich"}
     | {"concurrent", "py", "socks"}
 )
@@ -31,24 +31,24 @@ def list_loggers() -> list[logging.Logger]:
 def is_library(logger: logging.Logger) -> bool:
     """Whether *logger* has the name of an installed library or of Python's."""
     name = _read_top_name(logger)
-    return name in _UNRELATED or is_installed(name)
+    return name in _IGNORED or is_installed(name)
 
 
-def is_unrelated(logger: logging.Logger) -> bool:
+def is_ignored(logger: logging.Logger) -> bool:
     """Whether *logger* is that of a library which no application logs events with."""
-    return _read_top_name(logger) in _UNRELATED
+    return _read_top_name(logger) in _IGNORED
 
 
 def _read_top_name(logger: logging.Logger) -> str:
     return logger.name.partition(".")[0]
 
 
-def describe_logger(logger: logging.Logger) -> str:
+def format_logger(logger: logging.Logger) -> str:
     """Return the name of *logger* for messages."""
     return "the root logger" if logger is logging.root else logger.name
 
 
-def expand_handlers(handlers: list[logging.Handler]) -> Iterator[logging.Handler]:
+def walk_handlers(handlers: list[logging.Handler]) -> Iterator[logging.Handler]:
     """Yield *handlers*, and those that they pass records on to."""
     for handler in handlers:
         yield handler
@@ -66,7 +66,7 @@ def iter_handlers(
     """Yield each handler that a record of *logger* reaches, with its own logger."""
     owner: logging.Logger | None = logger
     while owner is not None:
-        for handler in expand_handlers(owner.handlers):
+        for handler in walk_handlers(owner.handlers):
             yield owner, handler
         owner = owner.parent if owner.propagate else None
 
@@ -86,6 +86,6 @@ def find_odp_handlers() -> list[tuple[logging.Logger, OdpHandler]]:
     return [
         (logger, handler)
         for logger in list_loggers()
-        for handler in expand_handlers(logger.handlers)
+        for handler in walk_handlers(logger.handlers)
         if isinstance(handler, OdpHandler)
     ]

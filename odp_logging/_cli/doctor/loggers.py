@@ -11,13 +11,13 @@ from ..._inputs.filters import HideOdpFields
 from ..._inputs.handler import OdpHandler
 from ..._inputs.processor import OdpProcessor
 from ..._runtime.text import format_count, format_names
-from .finding import Finding
+from .check_result import CheckResult
 from .logger_tree import (
-    describe_logger,
     find_odp_handlers,
+    format_logger,
     has_odp_handler,
+    is_ignored,
     is_library,
-    is_unrelated,
     iter_handlers,
     list_handlers,
     list_loggers,
@@ -30,7 +30,7 @@ def find_clients() -> list[tuple[str, OdpClient]]:
     # By identity: several handlers may share one client.
     found: dict[int, tuple[str, OdpClient]] = {}
     for logger, handler in find_odp_handlers():
-        location = f"OdpHandler on {describe_logger(logger)}"
+        location = f"OdpHandler on {format_logger(logger)}"
         found.setdefault(id(handler.client), (location, handler.client))
     for processor in _list_odp_processors():
         location = "OdpProcessor of structlog"
@@ -38,7 +38,7 @@ def find_clients() -> list[tuple[str, OdpClient]]:
     return list(found.values())
 
 
-def check_logging(*, imported: bool) -> Iterator[Finding]:
+def check_logging(*, imported: bool) -> Iterator[CheckResult]:
     """
     Check loggers and handlers.
 
@@ -47,7 +47,7 @@ def check_logging(*, imported: bool) -> Iterator[Finding]:
     """
     handlers = find_odp_handlers()
     if not handlers and not _list_odp_processors():
-        yield _explain_missing_handler(imported=imported)
+        yield _report_missing_handler(imported=imported)
     for logger, handler in handlers:
         yield _check_levels(logger, handler)
     if handlers:
@@ -55,7 +55,7 @@ def check_logging(*, imported: bool) -> Iterator[Finding]:
         yield from _check_disabled_loggers()
         yield from _check_propagation()
         yield from _check_duplicate_handlers()
-        yield from _check_printed_fields()
+        yield from _check_exported_fields()
 
 
 def _list_odp_processors() -> list[OdpProcessor]:
@@ -66,9 +66,9 @@ def _list_odp_processors() -> list[OdpProcessor]:
     ]
 
 
-def _explain_missing_handler(*, imported: bool) -> Finding:
+def _report_missing_handler(*, imported: bool) -> CheckResult:
     if not imported:
-        return Finding(
+        return CheckResult(
             "hint",
             "handlers",
             "no application was looked at: its handlers are set up in its own process",
@@ -77,13 +77,13 @@ def _explain_missing_handler(*, imported: bool) -> Finding:
     # The handlers of a listener are known only through the attribute `listener`, which
     # dictConfig sets since Python 3.12.
     queued = [
-        describe_logger(logger)
+        format_logger(logger)
         for logger in list_loggers()
         for handler in logger.handlers
         if hasattr(handler, "queue") and not getattr(handler, "listener", None)
     ]
     if queued:
-        return Finding(
+        return CheckResult(
             "hint",
             "handlers",
             f"{format_names(queued)} leads to a queue; the handlers of its listener"
@@ -96,7 +96,7 @@ def _explain_missing_handler(*, imported: bool) -> Finding:
     )
     if is_configured():
         advice = "put odp_logging.OdpProcessor() before structlog's renderer"
-    return Finding(
+    return CheckResult(
         "problem",
         "handlers",
         "no logger has an OdpHandler, and structlog has no OdpProcessor",
@@ -107,11 +107,11 @@ def _explain_missing_handler(*, imported: bool) -> Finding:
 # Records that are not sent.
 
 
-def _check_levels(logger: logging.Logger, handler: OdpHandler) -> Finding:
+def _check_levels(logger: logging.Logger, handler: OdpHandler) -> CheckResult:
     """Check that *handler* gets INFO, the level that events are usually logged with."""
-    location = f"OdpHandler on {describe_logger(logger)}"
+    location = f"OdpHandler on {format_logger(logger)}"
     if handler.level > logging.INFO:
-        return Finding(
+        return CheckResult(
             "problem",
             "levels",
             f"{location} has the level {logging.getLevelName(handler.level)}: a record"
@@ -121,7 +121,7 @@ def _check_levels(logger: logging.Logger, handler: OdpHandler) -> Finding:
     # logging.disable() applies to all loggers, whatever their levels.
     disabled_level = logging.root.manager.disable
     if disabled_level >= logging.INFO:
-        return Finding(
+        return CheckResult(
             "problem",
             "levels",
             f"logging.disable({logging.getLevelName(disabled_level)})"
@@ -130,24 +130,26 @@ def _check_levels(logger: logging.Logger, handler: OdpHandler) -> Finding:
         )
     sources = _list_info_sources(handler)
     if not sources:
-        return _explain_missing_info(logger, location)
-    return Finding("ok", "levels", f"{location} gets INFO from {format_names(sources)}")
+        return _report_missing_info(logger, location)
+    return CheckResult(
+        "ok", "levels", f"{location} gets INFO from {format_names(sources)}"
+    )
 
 
 def _list_info_sources(handler: OdpHandler) -> list[str]:
     """Return the loggers whose records of level INFO reach *handler*."""
     return [
-        describe_logger(logger)
+        format_logger(logger)
         for logger in list_loggers()
         if handler in list_handlers(logger)
         and logger.getEffectiveLevel() <= logging.INFO
     ]
 
 
-def _explain_missing_info(logger: logging.Logger, location: str) -> Finding:
+def _report_missing_info(logger: logging.Logger, location: str) -> CheckResult:
     level = logging.getLevelName(logger.getEffectiveLevel())
     name = "" if logger is logging.root else repr(logger.name)
-    return Finding(
+    return CheckResult(
         "problem",
         "levels",
         f"{location} gets records from {level} on: no logger that leads to it lets"
@@ -156,14 +158,14 @@ def _explain_missing_info(logger: logging.Logger, location: str) -> Finding:
     )
 
 
-def _check_disabled_loggers() -> Iterator[Finding]:
+def _check_disabled_loggers() -> Iterator[CheckResult]:
     names = [
         logger.name
         for logger in list_loggers()
-        if logger.disabled and has_odp_handler(logger) and not is_unrelated(logger)
+        if logger.disabled and has_odp_handler(logger) and not is_ignored(logger)
     ]
     if names:
-        yield Finding(
+        yield CheckResult(
             "problem",
             "disabled",
             f"{format_count(len(names), 'logger')} disabled: {format_names(names)}",
@@ -171,19 +173,17 @@ def _check_disabled_loggers() -> Iterator[Finding]:
         )
 
 
-def _check_propagation() -> Iterator[Finding]:
+def _check_propagation() -> Iterator[CheckResult]:
     loggers = [
         logger
         for logger in list_loggers()
         if not logger.propagate and not has_odp_handler(logger)
     ]
     names = [
-        logger.name
-        for logger in loggers
-        if logger.handlers and not is_unrelated(logger)
+        logger.name for logger in loggers if logger.handlers and not is_ignored(logger)
     ]
     if names:
-        yield Finding(
+        yield CheckResult(
             "hint",
             "propagation",
             f"{format_names(names)} leads to no OdpHandler: propagate is False there",
@@ -196,7 +196,7 @@ def _check_propagation() -> Iterator[Finding]:
         if not logger.handlers and not is_library(logger) and not logger.disabled
     ]
     if names:
-        yield Finding(
+        yield CheckResult(
             "problem",
             "propagation",
             f"{format_names(names)} leads to no handler at all: propagate is False"
@@ -205,24 +205,24 @@ def _check_propagation() -> Iterator[Finding]:
         )
 
 
-def _check_duplicate_handlers() -> Iterator[Finding]:
+def _check_duplicate_handlers() -> Iterator[CheckResult]:
     reported = set()
     for logger in list_loggers():
         destinations = list(_iter_destinations(logger))
         counts = Counter(destination for _, destination in destinations)
         for destination, count in counts.items():
-            # Loggers of one branch share the handlers: one finding is enough.
+            # Loggers of one branch share the handlers: one result is enough.
             owners = tuple(
-                describe_logger(owner)
+                format_logger(owner)
                 for owner, candidate in destinations
                 if candidate == destination
             )
             if count > 1 and owners not in reported:
                 reported.add(owners)
-                yield Finding(
+                yield CheckResult(
                     "hint",
                     "double",
-                    f"records of {describe_logger(logger)} pass {count} OdpHandlers to"
+                    f"records of {format_logger(logger)} pass {count} OdpHandlers to"
                     f" the same destination, on {' and '.join(owners)}: each event is"
                     " sent once, with the first one's settings",
                     "keep one of them, best on the logger nearest to the root",
@@ -244,16 +244,16 @@ def _iter_destinations(
 
 def _check_console(
     odp_handlers: list[tuple[logging.Logger, OdpHandler]],
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     # Once for each logger, which may have several OdpHandlers.
     loggers = dict.fromkeys(logger for logger, _ in odp_handlers)
     names = [
-        describe_logger(logger)
+        format_logger(logger)
         for logger in loggers
-        if not any(map(_is_printing, list_handlers(logger)))
+        if not any(map(_is_output_handler, list_handlers(logger)))
     ]
     if names:
-        yield Finding(
+        yield CheckResult(
             "hint",
             "console",
             f"{format_names(names)} has no handler that prints: its warnings are shown"
@@ -262,26 +262,28 @@ def _check_console(
         )
 
 
-def _is_printing(handler: logging.Handler) -> bool:
+def _is_output_handler(handler: logging.Handler) -> bool:
     """Whether *handler* writes records itself, and not to ODP alone."""
     # A MemoryHandler has a target, which is checked in its place.
     is_silent = isinstance(handler, logging.NullHandler) or hasattr(handler, "target")
     return not is_silent and not getattr(handler, "_odp_only", False)
 
 
-def _check_printed_fields() -> Iterator[Finding]:
+def _check_exported_fields() -> Iterator[CheckResult]:
     found: dict[str, list[str]] = {}
     for logger in list_loggers():
         # Elsewhere records have no fields for ODP.
         if not has_odp_handler(logger):
             continue
         for handler in logger.handlers:
-            hides = any(isinstance(item, HideOdpFields) for item in handler.filters)
-            library = _find_printing_library(handler)
-            if library and not hides:
-                found.setdefault(library, []).append(describe_logger(logger))
+            is_filtered = any(
+                isinstance(item, HideOdpFields) for item in handler.filters
+            )
+            library = _find_exporting_library(handler)
+            if library and not is_filtered:
+                found.setdefault(library, []).append(format_logger(logger))
     for library, names in found.items():
-        yield Finding(
+        yield CheckResult(
             "hint",
             "privacy",
             f"{library} on {format_names(names)} prints odp_identifiers and odp_data",
@@ -289,18 +291,22 @@ def _check_printed_fields() -> Iterator[Finding]:
         )
 
 
-def _find_printing_library(handler: logging.Handler) -> str:
+def _find_exporting_library(handler: logging.Handler) -> str:
     """Return the library of *handler* if it prints all of ``extra``, else ""."""
     # Base classes count: applications derive from these libraries' formatters.
     bases = (*type(handler).__mro__, *type(handler.formatter).__mro__)
     modules = [base.__module__.partition(".")[0] for base in bases]
     return next(
-        (_PRINTING_LIBRARIES[name] for name in modules if name in _PRINTING_LIBRARIES),
+        (
+            _EXPORTING_LIBRARIES[name]
+            for name in modules
+            if name in _EXPORTING_LIBRARIES
+        ),
         "",
     )
 
 
-_PRINTING_LIBRARIES = {
+_EXPORTING_LIBRARIES = {
     "ecs_logging": "ecs-logging",
     "json_log_formatter": "json-log-formatter",
     "logfmter": "logfmter",

@@ -18,19 +18,19 @@ from ..._runtime.diagnostics import print_line
 from ..._runtime.text import format_count
 from ..options import add_json_option, add_timeout_option, parse_text
 from ..terminal import (
-    BAD,
-    GOOD,
-    QUIET,
+    DIM,
+    FAILURE,
     STRONG,
+    SUCCESS,
     WARNING,
-    has_colour,
+    has_color,
     print_block,
     print_parts,
 )
-from .application import search_current_directory, set_up_application
-from .finding import Finding, Kind
+from .application import search_cwd, set_up_application
+from .check_result import CheckResult, Kind
 from .loggers import check_logging, find_clients
-from .network import check_answer, check_network
+from .network import check_network, check_test_event
 from .settings import check_environment, check_settings
 from .source import check_sources
 from .structlog import check_structlog
@@ -108,55 +108,55 @@ def run_checks(
     block_if_testing()
     names = list(imports)
     application: Application = "imported" if names or django else "not_named"
-    findings: list[Finding] = []
+    results: list[CheckResult] = []
     known = frozenset(sys.modules)
-    with nullcontext() if application == "not_named" else search_current_directory():
+    with nullcontext() if application == "not_named" else search_cwd():
         # What the application prints must not mix with the JSON on stdout.
         with redirect_stdout(sys.stderr):
-            findings += set_up_application(names, django=django)
-        if any(finding.kind == "problem" for finding in findings):
+            results += set_up_application(names, django=django)
+        if any(result.kind == "problem" for result in results):
             application = "failed"
-        findings += [
-            finding
-            for finding in check_process(application, send=send, seconds=seconds)
+        results += [
+            result
+            for result in check_process(application, send=send, seconds=seconds)
             # A variable that cannot be used has made the import fail, too.
-            if not any(finding.found in earlier.found for earlier in findings)
+            if not any(result.found in previous.found for previous in results)
         ]
         if application == "imported":
-            findings += check_sources(known, [name.partition(":")[0] for name in names])
-    problems = sum(finding.kind == "problem" for finding in findings)
+            results += check_sources(known, [name.partition(":")[0] for name in names])
+    problems = sum(result.kind == "problem" for result in results)
     if as_json:
-        content = [asdict(finding) for finding in findings]
+        content = [asdict(result) for result in results]
         print(json.dumps({"findings": content, "problems": problems}))
     else:
-        _print_findings(findings)
+        _print_results(results)
     return 1 if problems else 0
 
 
 def check_process(
     application: Application, *, send: bool, seconds: float
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     """Check everything that can be seen from within this process."""
-    from_environment, findings = check_environment()
-    yield from findings
+    from_environment, results = check_environment()
+    yield from results
     configs = [(location, client._config) for location, client in find_clients()]
     # Without an application: what a client with no keywords would use.
     if not configs and from_environment is not None:
         configs = [("", from_environment)]
-    checked: set[Destination] = set()
+    seen: set[Destination] = set()
     for location, config in configs:
-        for finding in check_settings(
+        for result in check_settings(
             config, is_complete=application != "failed", send=send
         ):
-            yield finding.add_location(location if len(configs) > 1 else "")
+            yield result.add_location(location if len(configs) > 1 else "")
         # With a queue, it is the relay that sends to ODP.
         destination = None if config.queue_url else config.destination()
-        if destination is not None and destination not in checked:
-            checked.add(destination)
+        if destination is not None and destination not in seen:
+            seen.add(destination)
             yield from _check_delivery(destination, send=send, seconds=seconds)
     if application == "failed":
-        # Their findings would be consequences of the failure.
-        yield Finding(
+        # Their results would be consequences of the failure.
+        yield CheckResult(
             "hint",
             "handlers",
             "loggers and structlog were not checked: the application is not set up",
@@ -168,20 +168,20 @@ def check_process(
     for location, client in find_clients():
         stats = client.stats
         if stats.accepted or stats.last_error:
-            yield _summarize_stats(stats).add_location(location)
+            yield _report_stats(stats).add_location(location)
 
 
 def _check_delivery(
     destination: Destination, *, send: bool, seconds: float
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     # The test event would only repeat a failure that is found here.
-    findings = list(check_network(destination, seconds=seconds))
-    yield from findings
-    if send and not any(finding.kind == "problem" for finding in findings):
-        yield check_answer(destination, seconds=seconds)
+    results = list(check_network(destination, seconds=seconds))
+    yield from results
+    if send and not any(result.kind == "problem" for result in results):
+        yield check_test_event(destination, seconds=seconds)
 
 
-def _summarize_stats(stats: Stats) -> Finding:
+def _report_stats(stats: Stats) -> CheckResult:
     """Return what a client of this process has sent so far."""
     failed = sum(stats.rejected.values()) + sum(stats.dropped.values())
     text = (
@@ -189,41 +189,46 @@ def _summarize_stats(stats: Stats) -> Finding:
         f" {failed} rejected or dropped, {stats.pending + stats.spooled} waiting"
     )
     if not failed and not stats.last_error:
-        return Finding("ok", "counts", text)
+        return CheckResult("ok", "counts", text)
     counts = {**stats.rejected, **stats.dropped}
     if counts:
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
         text += f" ({reasons})"
     if stats.last_error:
         text += f"; the last error: {stats.last_error}"
-    return Finding("hint", "counts", text, "see the warnings of the logger odp_logging")
+    return CheckResult(
+        "hint", "counts", text, "see the warnings of the logger odp_logging"
+    )
 
 
-def _print_findings(findings: Sequence[Finding]) -> None:
-    counts = Counter(finding.kind for finding in findings)
+def _print_results(results: Sequence[CheckResult]) -> None:
+    counts = Counter(result.kind for result in results)
     # Sorting keeps the order of the checks: the first problem may cause the others.
-    for finding in sorted(findings, key=lambda found: list(_STYLES).index(found.kind)):
-        _print_finding(finding)
+    for result in sorted(results, key=lambda found: list(_STYLES).index(found.kind)):
+        _print_result(result)
     print_parts(
-        (format_count(counts["problem"], "problem"), BAD if counts["problem"] else ""),
+        (
+            format_count(counts["problem"], "problem"),
+            FAILURE if counts["problem"] else "",
+        ),
         (f", {format_count(counts['hint'], 'hint')}, {counts['ok']} ok", ""),
     )
 
 
-_STYLES: dict[Kind, str] = {"problem": BAD, "hint": WARNING, "ok": GOOD}
-"""The kinds of findings, those to look at first before the others, and their styles."""
+_STYLES: dict[Kind, str] = {"problem": FAILURE, "hint": WARNING, "ok": SUCCESS}
+"""The kinds of results, those to look at first before the others, and their styles."""
 
 
-def _print_finding(finding: Finding) -> None:
-    found = f"{finding.check}: {finding.found}"
-    if has_colour(sys.stdout):
-        label = (finding.kind, _STYLES[finding.kind])
-        if finding.advice:
+def _print_result(result: CheckResult) -> None:
+    found = f"{result.check}: {result.found}"
+    if has_color(sys.stdout):
+        label = (result.kind, _STYLES[result.kind])
+        if result.advice:
             # What to do comes first.
-            print_block(label, (finding.advice, STRONG), (found, QUIET))
+            print_block(label, (result.advice, STRONG), (found, DIM))
         else:
             print_block(label, (found, ""))
         return
-    print_line(f"{finding.kind:<8} {found}")
-    if finding.advice:
-        print_line(f"{'':<8} -> {finding.advice}")
+    print_line(f"{result.kind:<8} {found}")
+    if result.advice:
+        print_line(f"{'':<8} -> {result.advice}")

@@ -10,49 +10,49 @@ from ..._config.environment import find_environment_problems
 from ..._config.load import load
 from ..._config.settings import Config
 from ...exceptions import ConfigurationError
-from ..options import KEY_ADVICE
-from .finding import Finding, Kind
+from ..options import KEY_HINT
+from .check_result import CheckResult, Kind
 
-_UNREAD = "environment:"
+_ENVIRONMENT_PREFIX = "environment:"
 """How `load` marks a warning about a variable that it cannot read."""
 
 
-def check_environment() -> tuple[Config | None, list[Finding]]:
+def check_environment() -> tuple[Config | None, list[CheckResult]]:
     """Return what the environment alone configures, and its mistakes."""
-    unread: list[str] = []
+    errors: list[str] = []
 
     def collect(kind: str, message: str) -> None:
-        if kind.startswith(_UNREAD):
-            unread.append(message)
+        if kind.startswith(_ENVIRONMENT_PREFIX):
+            errors.append(message)
 
     try:
         # Without keywords, which only the application knows.
         config = load({}, warn=collect)
     except ConfigurationError as error:
         config = None
-        unread.append(str(error))
-    findings = [
-        Finding("problem", "environment", text, "fix the variable, or unset it")
-        for text in unread
+        errors.append(str(error))
+    results = [
+        CheckResult("problem", "environment", text, "fix the variable, or unset it")
+        for text in errors
     ]
-    findings += map(_explain_variable, find_environment_problems().values())
-    return config, findings
+    results += map(_report_variable, find_environment_problems().values())
+    return config, results
 
 
-def _explain_variable(text: str) -> Finding:
-    """Return the finding for a variable that is empty or no setting."""
+def _report_variable(text: str) -> CheckResult:
+    """Return the result for a variable that is empty or no setting."""
     # "did you mean ...?": a misspelt name is a mistake, an unknown one may be another
     # program's.
     kind: Kind = "problem" if text.endswith("?") else "hint"
     advice = "the table in examples/settings/README.md has the names that are read"
     if "empty" in text:
         advice = "give it a value, or unset it"
-    return Finding(kind, "environment", text, advice)
+    return CheckResult(kind, "environment", text, advice)
 
 
 def check_settings(
     config: Config, *, is_complete: bool = True, send: bool = False
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     """
     Check the configuration of one client.
 
@@ -61,14 +61,14 @@ def check_settings(
         send: Whether a test event will show if ODP accepts the key.
     """
     if not config.enabled:
-        yield Finding(
+        yield CheckResult(
             "problem",
             "enabled",
             f"enabled is off, from {config.find_source('enabled')}: nothing is sent",
             "set ODP_ENABLED=true, or leave it out",
         )
     if config.queue_url is not None:
-        yield Finding(
+        yield CheckResult(
             "ok",
             "queue",
             f"events are handed to {config.queue_url.display_url}, from"
@@ -83,18 +83,18 @@ def check_settings(
 
 def _check_destination(
     config: Config, *, is_complete: bool, send: bool
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     destination = config.destination()
     if destination is None and not is_complete:
         text = "ODP_API_KEY is not set; the application may pass api_key="
-        yield Finding("hint", "key", text, KEY_ADVICE)
+        yield CheckResult("hint", "key", text, KEY_HINT)
         return
     if destination is None:
-        yield Finding(
+        yield CheckResult(
             "problem",
             "key",
             "ODP_API_KEY is not set, and neither api_key= nor a datafile names a key",
-            KEY_ADVICE,
+            KEY_HINT,
         )
         return
     source = config.find_source("api_key")
@@ -103,9 +103,9 @@ def _check_destination(
     yield _check_region(config, destination)
 
 
-def _check_key(text: str, config: Config, *, send: bool) -> Finding:
+def _check_key(text: str, config: Config, *, send: bool) -> CheckResult:
     if config.api_key is not None and is_placeholder(config.api_key):
-        return Finding(
+        return CheckResult(
             "problem",
             "key",
             f"{text}, and looks like a placeholder that was not filled in",
@@ -113,27 +113,27 @@ def _check_key(text: str, config: Config, *, send: bool) -> Finding:
         )
     if not send:
         text += "; whether ODP accepts it is asked with --send"
-    return Finding("ok", "key", text)
+    return CheckResult("ok", "key", text)
 
 
-def _check_region(config: Config, destination: Destination) -> Finding:
-    mismatch = check_region(destination.api_key, destination.api_host)
-    if mismatch is not None:
-        return Finding("problem", "region", *mismatch)
+def _check_region(config: Config, destination: Destination) -> CheckResult:
+    conflict = check_region(destination.api_key, destination.api_host)
+    if conflict is not None:
+        return CheckResult("problem", "region", *conflict)
     # Without api_host, the key's suffix selects the host.
     source = "the key's region"
     if config.api_host is not None:
         source = config.find_source("api_host")
     text = f"events go to {destination.api_host}, from {source}"
-    return Finding("ok", "region", text)
+    return CheckResult("ok", "region", text)
 
 
-def _check_spool(config: Config) -> Iterator[Finding]:
+def _check_spool(config: Config) -> Iterator[CheckResult]:
     try:
         from .spool import check_spool
     except ImportError as error:  # a Python built without sqlite3
         text = f"this Python has no module {error.name}, which a spool needs"
-        yield Finding("problem", "spool", text, "use a Python that has it")
+        yield CheckResult("problem", "spool", text, "use a Python that has it")
         return
     assert config.spool is not None
     target = config.target()

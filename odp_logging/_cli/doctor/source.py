@@ -17,23 +17,23 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
 from ..._capture.fields import ACTION, FIELDS
-from ..._capture.near_miss import find_forgotten_extra, find_near_miss
+from ..._capture.near_miss import find_missing_extra, find_near_miss
 from .application import is_installed
-from .finding import Finding
+from .check_result import CheckResult
 
 _MAX_FILES = 5_000
 """Files that are read; a package can have a virtual environment inside it."""
 
-_MAX_FINDINGS = 20
+_MAX_RESULTS = 20
 """Log calls that are reported one by one."""
 
 _MAX_BYTES = 1_000_000
 """Larger files are skipped: they are generated."""
 
-_SKIPPED_FOLDERS = frozenset(
+_SKIPPED_DIRS = frozenset(
     {"site-packages", "dist-packages", "node_modules", "__pycache__"}
 )
-_MARKS = ("odp", "opd", "dop", "oddp")
+_MARKERS = ("odp", "opd", "dop", "oddp")
 """One of these is in every name that `find_near_miss` reports."""
 
 _LEVELS = frozenset(
@@ -55,7 +55,9 @@ class _Fields(NamedTuple):
     is_complete: bool
 
 
-def check_sources(known: Collection[str], named: Collection[str]) -> Iterator[Finding]:
+def check_sources(
+    known: Collection[str], named: Collection[str]
+) -> Iterator[CheckResult]:
     """
     Check the log calls in the application's source.
 
@@ -64,11 +66,11 @@ def check_sources(known: Collection[str], named: Collection[str]) -> Iterator[Fi
         named: Modules that the command line names; they may be installed packages.
     """
     paths = islice(_find_files(known, named), _MAX_FILES)
-    findings = [finding for path in paths for finding in _check_file(path)]
-    yield from findings[:_MAX_FINDINGS]
-    more = findings[_MAX_FINDINGS:]
+    results = [result for path in paths for result in _check_file(path)]
+    yield from results[:_MAX_RESULTS]
+    more = results[_MAX_RESULTS:]
     if more:
-        yield Finding(
+        yield CheckResult(
             "hint",
             "source",
             f"{len(more)} more log calls look like events that are not sent",
@@ -80,36 +82,36 @@ def check_sources(known: Collection[str], named: Collection[str]) -> Iterator[Fi
 
 
 def _find_files(known: Collection[str], named: Collection[str]) -> Iterator[Path]:
-    named_tops = {name.partition(".")[0] for name in named}
-    tops: set[str] = set()
+    named_packages = {name.partition(".")[0] for name in named}
+    packages: set[str] = set()
     found: set[Path] = set()
     for name, module in [*sys.modules.items()]:
-        top = name.partition(".")[0]
-        if top == "odp_logging" or (name in known and name not in named):
+        package = name.partition(".")[0]
+        if package == "odp_logging" or (name in known and name not in named):
             continue
-        if top not in named_tops and is_installed(top):
+        if package not in named_packages and is_installed(package):
             continue
-        tops.add(top)
+        packages.add(package)
         path = getattr(module, "__file__", None)
         if isinstance(path, str) and path.endswith(".py"):
             found.add(Path(path))
-    for top in tops:
-        for folder in getattr(sys.modules.get(top), "__path__", ()):
-            found.update(_walk(folder))
+    for package in packages:
+        for root in getattr(sys.modules.get(package), "__path__", ()):
+            found.update(_walk(root))
     yield from sorted(found)
 
 
-def _walk(folder: str) -> Iterator[Path]:
-    for root, folders, files in os.walk(folder):
-        folders[:] = [
+def _walk(top: str) -> Iterator[Path]:
+    for root, dirs, files in os.walk(top):
+        dirs[:] = [
             name
-            for name in sorted(folders)
-            if name not in _SKIPPED_FOLDERS and not name.startswith(".")
+            for name in sorted(dirs)
+            if name not in _SKIPPED_DIRS and not name.startswith(".")
         ]
         yield from (Path(root, name) for name in files if name.endswith(".py"))
 
 
-def _check_file(path: Path) -> Iterator[Finding]:
+def _check_file(path: Path) -> Iterator[CheckResult]:
     try:
         if path.stat().st_size > _MAX_BYTES:
             return
@@ -117,19 +119,19 @@ def _check_file(path: Path) -> Iterator[Finding]:
         with tokenize.open(path) as file:
             text = file.read()
         # Most files have none, and parsing takes far longer than a search.
-        if not any(mark in text.lower() for mark in _MARKS):
+        if not any(marker in text.lower() for marker in _MARKERS):
             return
         calls = [node for node in ast.walk(ast.parse(text)) if _is_log_call(node)]
     # ast.parse: ValueError for a null byte, RecursionError for deep nesting.
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return
     for call in sorted(calls, key=lambda call: call.lineno):
-        finding = _check_call(call)
-        if finding is not None:
-            yield finding.add_location(f"{_shorten(path)}:{call.lineno}")
+        result = _check_call(call)
+        if result is not None:
+            yield result.add_location(f"{_format_path(path)}:{call.lineno}")
 
 
-def _shorten(path: Path) -> str:
+def _format_path(path: Path) -> str:
     try:
         return str(path.relative_to(Path.cwd()))
     except (ValueError, OSError):  # elsewhere, or the directory was removed
@@ -153,24 +155,24 @@ def _read_name(call: ast.Call) -> str:
     return function.id if isinstance(function, ast.Name) else ""
 
 
-def _check_call(call: ast.Call) -> Finding | None:
+def _check_call(call: ast.Call) -> CheckResult | None:
     for fields in _list_fields(call):
         text = find_near_miss(fields.names)
         if text is None:
             continue
         # Fields of an event may be complete without it: bound, or from "**fields".
-        others = {
+        rest = {
             name: value for name, value in fields.names.items() if name not in FIELDS
         }
         is_certain = fields.is_complete or ACTION in fields.names
-        is_certain = is_certain or find_near_miss(others) is not None
-        return _build_finding(text, is_certain=is_certain)
-    text = _find_forgotten_extra(call)
-    return _build_finding(text, is_certain=True) if text else None
+        is_certain = is_certain or find_near_miss(rest) is not None
+        return _build_result(text, is_certain=is_certain)
+    text = _find_missing_extra(call)
+    return _build_result(text, is_certain=True) if text else None
 
 
-def _build_finding(text: str, *, is_certain: bool) -> Finding:
-    return Finding(
+def _build_result(text: str, *, is_certain: bool) -> CheckResult:
+    return CheckResult(
         "problem" if is_certain else "hint", "source", text, "fix that log call"
     )
 
@@ -220,7 +222,7 @@ def _read_nested(node: ast.expr) -> dict[str, Any] | None:
     return None if fields is None else fields.names
 
 
-def _find_forgotten_extra(call: ast.Call) -> str | None:
+def _find_missing_extra(call: ast.Call) -> str | None:
     """Return a suggestion if the only argument of the message holds an event."""
     arguments = call.args[1:] if _read_name(call) == "log" else call.args
     if len(arguments) != 2:
@@ -230,7 +232,7 @@ def _find_forgotten_extra(call: ast.Call) -> str | None:
     if fields is None or not fields.is_complete:
         return None
     if isinstance(message, ast.Constant) and isinstance(message.value, str):
-        return find_forgotten_extra(message.value, fields.names)
+        return find_missing_extra(message.value, fields.names)
     # A formatted string has its values already.
     is_formatted = isinstance(message, ast.JoinedStr)
-    return find_forgotten_extra("", fields.names) if is_formatted else None
+    return find_missing_extra("", fields.names) if is_formatted else None

@@ -13,7 +13,7 @@ from ..._stores.spool import directory as _directory
 from ..._stores.spool.errors import SpoolError
 from ..._stores.spool.ownership import is_owned
 from ..._stores.spool.reader import SpoolSnapshot
-from .finding import Finding
+from .check_result import CheckResult
 
 _NEARLY_FULL = 0.8
 """Share of ``spool_max_bytes`` from which on the spool is reported as nearly full."""
@@ -23,59 +23,61 @@ _MIN_FREE_BYTES = 100 * 1024 * 1024
 
 
 def check_spool(
-    directory: Path, account: str | None, *, max_bytes: int
-) -> Iterator[Finding]:
+    spool_dir: Path, account: str | None, *, max_bytes: int
+) -> Iterator[CheckResult]:
     """
-    Check *directory* and the spool files in it; creates and changes nothing.
+    Check *spool_dir* and the spool files in it; creates and changes nothing.
 
     Args:
         account: The account that this process sends to.
         max_bytes: The limit of the spool's size.
     """
-    if not directory.exists():
+    if not spool_dir.exists():
         # The first client creates it; the doctor only reads.
-        yield _check_parent(directory)
+        yield _check_parent(spool_dir)
         return
-    problem = _find_problem(directory)
-    if problem is not None:
-        yield Finding(
+    error = _find_error(spool_dir)
+    if error is not None:
+        yield CheckResult(
             "problem",
             "spool",
-            f"{directory} cannot be used: {problem}",
+            f"{spool_dir} cannot be used: {error}",
             "name a directory of its own that only this user can enter",
         )
         return
-    if _directory.is_network_filesystem(directory):
-        text = f"{directory} is on a network file system, where locks are not reliable"
-        yield Finding("hint", "spool", text, "use a local disk")
-    contents = _read_contents(directory, account)
-    yield _check_size(directory, contents, max_bytes)
+    if _directory.is_network_filesystem(spool_dir):
+        text = f"{spool_dir} is on a network file system, where locks are not reliable"
+        yield CheckResult("hint", "spool", text, "use a local disk")
+    contents = _read_contents(spool_dir, account)
+    yield _check_size(spool_dir, contents, max_bytes)
     yield from _check_contents(contents)
-    yield from _check_free_space(directory)
+    yield from _check_free_space(spool_dir)
 
 
-def _check_parent(directory: Path) -> Finding:
-    """Check that *directory*, which does not exist, can be created."""
+def _check_parent(spool_dir: Path) -> CheckResult:
+    """Check that *spool_dir*, which does not exist, can be created."""
     # The folders between the two are created as well.
-    parent = next(folder for folder in directory.parents if folder.exists())
+    parent = next(path for path in spool_dir.parents if path.exists())
     if os.access(parent, os.W_OK | os.X_OK):
-        return Finding("ok", "spool", f"{directory} is created when it is first needed")
-    return Finding(
+        return CheckResult(
+            "ok", "spool", f"{spool_dir} is created when it is first needed"
+        )
+    return CheckResult(
         "problem",
         "spool",
-        f"{directory} does not exist, and this user may not write to {parent}",
+        f"{spool_dir} does not exist, and this user may not write to {parent}",
         "create it, and give it to the user that the application runs as",
     )
 
 
-def _find_problem(directory: Path) -> str | None:
-    """Return why the existing *directory* cannot hold a spool; None if it can."""
+def _find_error(spool_dir: Path) -> str | None:
+    """Return why the existing *spool_dir* cannot hold a spool; None if it can."""
     try:
-        problem = _directory.find_problem(directory)
-        is_accessible = os.access(directory, os.R_OK | os.W_OK | os.X_OK)
+        error = _directory.find_problem(spool_dir)
+        is_usable = os.access(spool_dir, os.R_OK | os.W_OK | os.X_OK)
     except OSError:  # its owner may not list it
-        problem, is_accessible = None, False
-    return problem or (None if is_accessible else "this user may not write to it")
+        error, is_usable = None, False
+    return error or (None if is_usable else "this user may not write to it")
 
 
 @dataclass(slots=True)
@@ -93,11 +95,11 @@ class _Contents:
     damaged_files: int = 0
 
 
-def _read_contents(directory: Path, account: str | None) -> _Contents:
-    paths = _directory.list_files(directory)
+def _read_contents(spool_dir: Path, account: str | None) -> _Contents:
+    paths = _directory.list_files(spool_dir)
     contents = _Contents(files=len(paths))
     # Recovery gives this suffix to a file that it cannot read.
-    contents.damaged_files = sum(1 for _ in directory.glob("*.damaged"))
+    contents.damaged_files = sum(1 for _ in spool_dir.glob("*.damaged"))
     for path in paths:
         is_replayable = _directory.parse_account(path) in (account, _directory.UNKNOWN)
         contents.other_accounts += not is_replayable
@@ -117,16 +119,16 @@ def _read_contents(directory: Path, account: str | None) -> _Contents:
     return contents
 
 
-def _check_size(directory: Path, contents: _Contents, max_bytes: int) -> Finding:
+def _check_size(spool_dir: Path, contents: _Contents, max_bytes: int) -> CheckResult:
     text = (
-        f"{directory} holds {format_count(contents.events, 'event')} and"
+        f"{spool_dir} holds {format_count(contents.events, 'event')} and"
         f" {format_count(contents.dead_letters, 'dead letter')} in"
         f" {format_count(contents.files, 'file')},"
         f" {contents.size:,} of {max_bytes:,} bytes"
     )
     if contents.size <= max_bytes * _NEARLY_FULL:
-        return Finding("ok", "spool", text)
-    return Finding(
+        return CheckResult("ok", "spool", text)
+    return CheckResult(
         "hint",
         "spool",
         text,
@@ -134,29 +136,29 @@ def _check_size(directory: Path, contents: _Contents, max_bytes: int) -> Finding
     )
 
 
-def _check_contents(contents: _Contents) -> Iterator[Finding]:
+def _check_contents(contents: _Contents) -> Iterator[CheckResult]:
     if contents.orphaned_events:
         events = format_count(contents.orphaned_events, "event")
         text = f"{events} of processes that have ended wait there"
         advice = "the next process with this key sends them, or: odp-logging replay"
-        yield Finding("hint", "spool", text, advice)
+        yield CheckResult("hint", "spool", text, advice)
     if contents.dead_letters:
         events = format_count(contents.dead_letters, "event")
         text = f"ODP rejected {events}, with its reason"
-        yield Finding("hint", "spool", text, "see odp-logging dead list")
+        yield CheckResult("hint", "spool", text, "see odp-logging dead list")
     if contents.other_accounts:
         files = format_count(contents.other_accounts, "file")
         text = f"{files} there belong to other keys or hosts"
         advice = "only a process with their key and host sends them"
-        yield Finding("hint", "spool", text, advice)
+        yield CheckResult("hint", "spool", text, advice)
     if contents.damaged_files:
         text = f"{format_count(contents.damaged_files, 'file')} there cannot be read"
-        yield Finding("hint", "spool", text, "inspect them, or delete them")
+        yield CheckResult("hint", "spool", text, "inspect them, or delete them")
 
 
-def _check_free_space(directory: Path) -> Iterator[Finding]:
+def _check_free_space(spool_dir: Path) -> Iterator[CheckResult]:
     # On a full disk every write fails, also far below the spool's own limit.
-    free = shutil.disk_usage(directory).free
+    free = shutil.disk_usage(spool_dir).free
     if free < _MIN_FREE_BYTES:
         text = f"its disk has {free:,} bytes left"
-        yield Finding("problem", "spool", text, "free space, or move the spool")
+        yield CheckResult("problem", "spool", text, "free space, or move the spool")

@@ -8,59 +8,59 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..._inputs.processor import OdpProcessor
-from .finding import Finding
-from .logger_tree import expand_handlers, find_odp_handlers, list_loggers
+from .check_result import CheckResult
+from .logger_tree import find_odp_handlers, list_loggers, walk_handlers
 
 _TEXT_RENDERERS = frozenset(
     {"JSONRenderer", "ConsoleRenderer", "KeyValueRenderer", "LogfmtRenderer"}
 )
 """Processors that return text."""
 
-_HANDOVERS = frozenset(
+_LOGGING_RENDERERS = frozenset(
     {"wrap_for_formatter", "render_to_log_kwargs", "render_to_log_args_and_kwargs"}
 )
 """Processors that return arguments of plain logging, with the fields among them."""
 
-_RENDERERS = _TEXT_RENDERERS | _HANDOVERS
+_RENDERERS = _TEXT_RENDERERS | _LOGGING_RENDERERS
 """Processors that return text or arguments instead of an event dict."""
 
 _MERGE = "merge_contextvars"
 """The processor that adds bound values to the event dict."""
 
 
-def check_structlog() -> Iterator[Finding]:
+def check_structlog() -> Iterator[CheckResult]:
     """Check structlog's configuration, if the application has made one."""
     processors = list_processors()
-    positions = [
+    indexes = [
         index
         for index, processor in enumerate(processors)
         if isinstance(processor, OdpProcessor)
     ]
-    if not positions:
+    if not indexes:
         yield from _check_missing_processor(processors)
         return
-    yield _check_position(positions[0], [_read_name(item) for item in processors])
-    if len(positions) > 1:
-        text = f"{len(positions)} OdpProcessors stand in one chain"
-        yield Finding("problem", "structlog", text, "keep one")
-    yield from _check_switches(_read_configuration())
+    yield _check_position(indexes[0], [_read_name(item) for item in processors])
+    if len(indexes) > 1:
+        text = f"{len(indexes)} OdpProcessors stand in one chain"
+        yield CheckResult("problem", "structlog", text, "keep one")
+    yield from _check_options(_read_configuration())
 
 
-def _check_missing_processor(processors: Sequence[Any]) -> Iterator[Finding]:
+def _check_missing_processor(processors: Sequence[Any]) -> Iterator[CheckResult]:
     """Report a chain whose tagged events reach no input of this library."""
     # Without an OdpHandler, check_logging() reports that there is no input at all.
     if not is_configured() or not find_odp_handlers():
         return
     names = [_read_name(item) for item in processors]
     to_logging = _leads_to_logging()
-    if to_logging and (_has_odp_formatter() or _keeps_fields(names)):
+    if to_logging and (_has_odp_formatter() or _has_fields(names)):
         return
     renderer = next((name for name in names if name in _TEXT_RENDERERS), None)
     if to_logging and renderer is not None:
         text = f"{renderer} turns events into text before logging gets them"
     else:
         text = "structlog has no OdpProcessor"
-    yield Finding(
+    yield CheckResult(
         "hint",
         "structlog",
         f"{text}: odp_action in a call of structlog has no effect",
@@ -73,7 +73,7 @@ def _has_odp_formatter() -> bool:
     return any(
         isinstance(processor, OdpProcessor)
         for logger in list_loggers()
-        for handler in expand_handlers(logger.handlers)
+        for handler in walk_handlers(logger.handlers)
         for processor in getattr(handler.formatter, "processors", None) or ()
     )
 
@@ -87,9 +87,9 @@ def _leads_to_logging() -> bool:
     )
 
 
-def _keeps_fields(names: Sequence[str]) -> bool:
+def _has_fields(names: Sequence[str]) -> bool:
     """Whether a record has the fields of the event, for an OdpHandler."""
-    return bool(names) and names[-1] in _HANDOVERS
+    return bool(names) and names[-1] in _LOGGING_RENDERERS
 
 
 def list_processors() -> list[Any]:
@@ -114,11 +114,11 @@ def _read_name(processor: Any) -> str:
     return str(getattr(processor, "__name__", type(processor).__name__))
 
 
-def _check_position(position: int, names: Sequence[str]) -> Finding:
+def _check_position(position: int, names: Sequence[str]) -> CheckResult:
     """Check that the processor at *position* sees complete events."""
     renderer = next((name for name in names[:position] if name in _RENDERERS), None)
     if renderer is not None:
-        return Finding(
+        return CheckResult(
             "problem",
             "structlog",
             f"OdpProcessor stands after {renderer}, where no event is left to see",
@@ -126,21 +126,21 @@ def _check_position(position: int, names: Sequence[str]) -> Finding:
         )
     # Once is enough: a chain may call it again later.
     if _MERGE in names[position:] and _MERGE not in names[:position]:
-        return Finding(
+        return CheckResult(
             "problem",
             "structlog",
             f"OdpProcessor stands before {_MERGE}: it does not see bound values",
             f"put it after {_MERGE}",
         )
-    return Finding("ok", "structlog", "OdpProcessor stands where it sees events")
+    return CheckResult("ok", "structlog", "OdpProcessor stands where it sees events")
 
 
-def _check_switches(configuration: Mapping[str, Any]) -> Iterator[Finding]:
+def _check_options(configuration: Mapping[str, Any]) -> Iterator[CheckResult]:
     # make_filtering_bound_logger() names its classes after the level.
     wrapper = getattr(configuration.get("wrapper_class"), "__name__", "")
     level = wrapper.removeprefix("BoundLoggerFilteringAt")
     if level in ("Warning", "Error", "Critical"):
-        yield Finding(
+        yield CheckResult(
             "problem",
             "structlog",
             f"its wrapper_class lets {level.upper()} and above through: log.info() is"
@@ -148,7 +148,7 @@ def _check_switches(configuration: Mapping[str, Any]) -> Iterator[Finding]:
             "use structlog.make_filtering_bound_logger(logging.INFO)",
         )
     if configuration.get("cache_logger_on_first_use"):
-        yield Finding(
+        yield CheckResult(
             "hint",
             "structlog",
             "cache_logger_on_first_use is on: a logger used before configure() keeps"

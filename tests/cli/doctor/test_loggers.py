@@ -9,13 +9,13 @@ import queue
 import pytest
 
 from odp_logging import HideOdpFields
-from odp_logging._cli.doctor.finding import Finding
+from odp_logging._cli.doctor.check_result import CheckResult
 from odp_logging._cli.doctor.loggers import check_logging
 
 from .conftest import add_handler
 
 
-def check(*, imported: bool = True) -> dict[str, Finding]:
+def check(*, imported: bool = True) -> dict[str, CheckResult]:
     """Check the loggers; return the findings by check."""
     findings = list(check_logging(imported=imported))
     found = {finding.check: finding for finding in findings}

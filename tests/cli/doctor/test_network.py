@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from odp_logging._cli.doctor.finding import Finding
-from odp_logging._cli.doctor.network import check_answer, check_network
+from odp_logging._cli.doctor.check_result import CheckResult
+from odp_logging._cli.doctor.network import check_network, check_test_event
 from odp_logging._config.destination import Destination
 from odp_logging._runtime.secret import Secret
 
@@ -17,7 +17,7 @@ from ...conftest import KEY
 from ...transports.conftest import Peer, Script, always, reply
 
 
-def check(url: str, seconds: float = 5.0) -> dict[str, Finding]:
+def check(url: str, seconds: float = 5.0) -> dict[str, CheckResult]:
     """Check the way to *url*; return the findings by check."""
     found = list(check_network(Destination(Secret(KEY), url), seconds=seconds))
     return {finding.check: finding for finding in found}
@@ -100,7 +100,7 @@ def test_a_proxy_is_checked_instead_of_the_host(peer, monkeypatch):
 def test_waiting_for_an_answer_has_a_time_limit(peer):
     """A host that reads the event and does not answer is a problem."""
     silent = peer(lambda connection: connection.hang())
-    found = check_answer(Destination(Secret(KEY), silent.url), seconds=0.3)
+    found = check_test_event(Destination(Secret(KEY), silent.url), seconds=0.3)
 
     assert found.kind == "problem"
     assert "gave no answer" in found.found

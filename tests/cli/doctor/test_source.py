@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from odp_logging._cli.doctor.finding import Finding
+from odp_logging._cli.doctor.check_result import CheckResult
 from odp_logging._cli.doctor.source import check_sources
 
-Check = Callable[[str], list[Finding]]
+Check = Callable[[str], list[CheckResult]]
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
-def check_package() -> list[Finding]:
+def check_package() -> list[CheckResult]:
     known = frozenset(sys.modules)
     __import__("zshop")
     return list(check_sources(known, ["zshop"]))
@@ -36,7 +36,7 @@ def check_package() -> list[Finding]:
 def check(folder: Path) -> Check:
     """Return a function that checks a module with one log call."""
 
-    def check_call(call: str) -> list[Finding]:
+    def check_call(call: str) -> list[CheckResult]:
         (folder / "views" / "orders.py").write_text(f"\n{call}\n")
         return check_package()
 

@@ -12,7 +12,7 @@ Kind = Literal["ok", "hint", "problem"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """
     The result of one check; holds no key, identifier or payload.
 
@@ -28,8 +28,8 @@ class Finding:
     found: str
     advice: str = ""
 
-    def add_location(self, location: str) -> Finding:
-        """Return this finding with *location* before its text, if there is one."""
+    def add_location(self, location: str) -> CheckResult:
+        """Return this result with *location* before its text, if there is one."""
         if not location:
             return self
         return replace(self, found=f"{location}: {self.found}")
