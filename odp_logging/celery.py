@@ -16,7 +16,7 @@ __all__ = ["connect"]
 _HEADER = "odp_identifiers"
 _UID = "odp_logging.celery"
 
-_entered: dict[str, AbstractContextManager[None]] = {}
+_scopes: dict[str, AbstractContextManager[None]] = {}
 """Scopes of the tasks that run in this process, by task id."""
 
 
@@ -35,7 +35,7 @@ def connect() -> None:
     for signal, receiver in (
         (signals.before_task_publish, _add_header),
         (signals.task_prerun, _enter_scope),
-        (signals.task_postrun, _leave_scope),
+        (signals.task_postrun, _exit_scope),
     ):
         # The uid: a second call connects nothing.
         signal.connect(receiver, weak=False, dispatch_uid=_UID)
@@ -58,10 +58,10 @@ def _read_identifiers() -> dict[str, str]:
 def _enter_scope(task_id: str, task: Any, **_: Any) -> None:
     if task.request.is_eager:  # it runs within its caller's context
         return
-    entered = Scope().enter()
+    scope = Scope().enter()
     # Not a with statement: the end of the task is another signal.
-    entered.__enter__()
-    _entered[task_id] = entered
+    scope.__enter__()
+    _scopes[task_id] = scope
     identifiers = _read_header(task.request)
     if isinstance(identifiers, dict):
         bind_identifiers(**identifiers)
@@ -73,7 +73,7 @@ def _read_header(request: Any) -> Any:
     return request.get(_HEADER) or (request.get("headers") or {}).get(_HEADER)
 
 
-def _leave_scope(task_id: str, **_: Any) -> None:
-    entered = _entered.pop(task_id, None)
-    if entered is not None:
-        entered.__exit__(None, None, None)
+def _exit_scope(task_id: str, **_: Any) -> None:
+    scope = _scopes.pop(task_id, None)
+    if scope is not None:
+        scope.__exit__(None, None, None)

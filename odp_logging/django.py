@@ -53,14 +53,14 @@ class IdentifierMiddleware:
     def __call__(self, request: Any) -> Any:
         """Answer one request."""
         if self._is_async:
-            return self._answer_async(request)
+            return self._call_async(request)
         scope = _open_scope(request)
         with scope.enter():
             bind_found(self._identify, request)
             response = self._get_response(request)
         return _scope_stream(scope, response)
 
-    async def _answer_async(self, request: Any) -> Any:
+    async def _call_async(self, request: Any) -> Any:
         scope = _open_scope(request)
         with scope.enter():
             await bind_found_async(

@@ -55,7 +55,7 @@ _UNITS = {
 
 _NAMES = {"queue": "queue.size"}
 
-_SMALLEST_PART = 0.000_001
+_MIN_FRACTION = 0.000_001
 """Keeps a duration above the lower bound, which belongs to the bucket below."""
 
 
@@ -83,14 +83,14 @@ def instrument(
     provider = meter_provider or metrics.get_meter_provider()
     with _lock:
         instruments = _instruments_by_provider.get(provider)
-        instruments = instruments or _adopt_early_instruments(provider)
+        instruments = instruments or _reuse_early_instruments(provider)
         if instruments is None:
             instruments = _instruments_by_provider[provider] = _Instruments()
             instruments.create(provider.get_meter("odp_logging", VERSION))
         instruments.set_observed(observed)
 
 
-def _adopt_early_instruments(provider: MeterProvider) -> _Instruments | None:
+def _reuse_early_instruments(provider: MeterProvider) -> _Instruments | None:
     """Return instruments created before *provider* became the global one, or None."""
     if provider is not metrics.get_meter_provider():
         return None
@@ -124,7 +124,7 @@ class _Instruments:
         self._snapshots: dict[str, Snapshot] = {}
         self._histogram: Any = None
         self._recorded: dict[str, Durations] = {}
-        self._unread: set[str] = set()
+        self._remaining: set[str] = set()
 
     def create(self, meter: Meter) -> None:
         """Create an instrument for each metric."""
@@ -141,7 +141,7 @@ class _Instruments:
     def set_observed(self, observed: ObservedClients | None) -> None:
         """Observe these clients from now on, or none."""
         self._observed = observed
-        self._unread = set()
+        self._remaining = set()
 
     def _observe(
         self, metric: Metric, options: CallbackOptions
@@ -151,11 +151,11 @@ class _Instruments:
             return []
         # One collection calls each callback once. A second call for a metric starts
         # another collection, with new stats, so the values of one are consistent.
-        if metric.name not in self._unread:
+        if metric.name not in self._remaining:
             self._snapshots = observed.read_snapshots()
             self._record_durations(named=observed.are_named)
-            self._unread = {metric.name for metric in METRICS}
-        self._unread.discard(metric.name)
+            self._remaining = {metric.name for metric in METRICS}
+        self._remaining.discard(metric.name)
         named = observed.are_named
         return list(_build_observations(metric, self._snapshots, named=named))
 
@@ -203,22 +203,24 @@ def spread_durations(before: Durations, after: Durations) -> list[float]:
     counts = [new - old for old, new in zip(before.buckets, after.buckets, strict=True)]
     open_ended = counts.pop()
     seconds = after.seconds - before.seconds
-    lowest: list[float] = []
-    highest: list[float] = []
+    lower_bounds: list[float] = []
+    upper_bounds: list[float] = []
     for count, low, high in zip(counts, (0.0, *BOUNDS), BOUNDS, strict=False):
-        lowest += [low] * count
-        highest += [high] * count
+        lower_bounds += [low] * count
+        upper_bounds += [high] * count
     # Each one as far into its bucket as the sum needs. The last bucket has no upper
     # bound, and makes up for what is missing.
-    room = sum(highest) - sum(lowest)
-    part = (seconds - sum(lowest)) / room if room and not open_ended else 0.5
-    part = min(1.0, max(_SMALLEST_PART, part))
+    span = sum(upper_bounds) - sum(lower_bounds)
+    missing = seconds - sum(lower_bounds)
+    fraction = missing / span if span and not open_ended else 0.5
+    fraction = min(1.0, max(_MIN_FRACTION, fraction))
     found = [
-        low + part * (high - low) for low, high in zip(lowest, highest, strict=True)
+        low + fraction * (high - low)
+        for low, high in zip(lower_bounds, upper_bounds, strict=True)
     ]
     if open_ended:
         longest = (seconds - sum(found)) / open_ended
-        found += [max(BOUNDS[-1] * (1 + _SMALLEST_PART), longest)] * open_ended
+        found += [max(BOUNDS[-1] * (1 + _MIN_FRACTION), longest)] * open_ended
     return found
 
 

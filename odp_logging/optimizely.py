@@ -24,8 +24,8 @@ from ._config.secrets import wrap_secrets
 from ._events.identifiers import normalize_identifiers
 from ._runtime.diagnostics import Diagnostics
 from ._runtime.extras import format_missing_extra
+from ._runtime.locations import find_caller
 from ._runtime.lock import OwnedLock
-from ._runtime.positions import find_caller
 from ._runtime.secret import Secret, wrap_text
 from .exceptions import ConfigurationError, InvalidEventError
 
@@ -194,7 +194,7 @@ class OdpBridge:
         if manager is None or not manager.enabled:
             return  # the application has set odp_disabled=True
         self._is_attached = True
-        self._watch_datafile(optimizely_client)
+        self._add_datafile_listener(optimizely_client)
         # On the object: the SDK calls no hook before it validates and drops.
         optimizely_client.send_odp_event = self.send_odp_event
         if decisions:
@@ -212,7 +212,7 @@ class OdpBridge:
         """Send an event; replaces the SDK's method of that name; see `OdpClient`."""
         self._put(action, identifiers, type, data)
 
-    def _watch_datafile(self, optimizely_client: Any) -> None:
+    def _add_datafile_listener(self, optimizely_client: Any) -> None:
         """Check each datafile: the SDK passes on none without an ODP integration."""
         configs = optimizely_client.config_manager
         center = getattr(configs, "notification_center", None)
@@ -222,7 +222,7 @@ class OdpBridge:
         )
         odp_config = optimizely_client.odp_manager.odp_config
         if odp_config.odp_state() == OdpConfigState.NOT_INTEGRATED:
-            self._decline_events()
+            self._drop_events()
 
     def _check_datafile(self, configs: Any) -> None:
         # get_config() would wait for this callback to return: the SDK itself reads this
@@ -230,7 +230,7 @@ class OdpBridge:
         is_polling = isinstance(configs, PollingConfigManager)
         config = configs._config if is_polling else configs.get_config()
         if config is not None and _read_project_config(config) is None:
-            self._decline_events()
+            self._drop_events()
 
     def _on_decision(
         self, kind: str, user_id: str, attributes: object, decision: dict[str, Any]
@@ -260,7 +260,7 @@ class OdpBridge:
         if self._has_own_key:
             self._warn_about_other_account(found)
         elif found is None:
-            self._decline_events()
+            self._drop_events()
         else:
             self._use_integration(found)
 
@@ -274,7 +274,7 @@ class OdpBridge:
             self.client._keep_until_configured(f"{error}; up to {{bound}} are kept")
             self._diagnostics.warn("datafile", f"{error}; later events wait")
 
-    def _decline_events(self) -> None:
+    def _drop_events(self) -> None:
         if self._has_own_key:
             return
         self.client._drop_until_configured("not_integrated", _NOT_INTEGRATED)

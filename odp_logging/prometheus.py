@@ -88,8 +88,8 @@ class OdpCollector(Collector):
         labels = ["client"] * has_client + [metric.label] * has_label
         kind = CounterMetricFamily if metric.kind == "count" else GaugeMetricFamily
         # As Prometheus' guide names points in time: *_timestamp_seconds.
-        moment = "_timestamp" if metric.kind == "moment" else ""
-        name = f"odp_logging_{metric.name}{moment}{_SUFFIXES.get(metric.unit, '')}"
+        suffix = "_timestamp" if metric.kind == "moment" else ""
+        name = f"odp_logging_{metric.name}{suffix}{_SUFFIXES.get(metric.unit, '')}"
         family = kind(name, metric.text, labels=labels)
         for client, snapshot in snapshots.items():
             for part, value in metric.values(snapshot).items():

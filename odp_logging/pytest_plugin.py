@@ -60,11 +60,11 @@ class _Run:
 
     def __init__(self) -> None:
         self.block = NetworkBlock()
-        self.outer_block = interception.set_block(self.block)
+        self.previous_block = interception.set_block(self.block)
         # A value that is set already stays: 0 lets child processes send.
-        self.outer_value = set_for_children("1")
-        if self.outer_value:
-            set_for_children(self.outer_value)
+        self.previous_value = set_for_children("1")
+        if self.previous_value:
+            set_for_children(self.previous_value)
         self.reports_outside_tests: list[str] = []
         self.near_misses: list[str] = []
         self.near_misses_of_test: list[str] = []
@@ -73,9 +73,9 @@ class _Run:
         self.waiting_before_test = self.waiting_before
         interception.near_miss_listeners.append(self.add_near_miss)
 
-    def add_near_miss(self, origin: str, problem: str) -> None:
+    def add_near_miss(self, origin: str, message: str) -> None:
         """Record a near miss; from the thread of the log call."""
-        self.near_misses_of_test.append(f"{origin}: {problem}")
+        self.near_misses_of_test.append(f"{origin}: {message}")
 
     def pop_near_misses(self) -> list[str]:
         """Return the near misses since the last call, and keep them for the summary."""
@@ -144,14 +144,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         interception.near_miss_listeners.remove(run.add_near_miss)
     # The outermost block stays until the process ends: atexit callbacks must not send
     # events that a test has left in a buffer.
-    if run.outer_block is not None:
-        interception.set_block(run.outer_block)
+    if run.previous_block is not None:
+        interception.set_block(run.previous_block)
     elif _PIPELINE in sys.modules:
         # Of no use after the tests. The line at exit would advise to set a key.
         from .testing.undelivered import drop_without_destination
 
         drop_without_destination("exit", kept=run.waiting_before)
-    set_for_children(run.outer_value)
+    set_for_children(run.previous_value)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -159,7 +159,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Let a test marked ``odp_network`` send to any host."""
     run = _get_run(item.config)
     run.pop_near_misses()
-    _forget_examined_lines()
+    _clear_seen_lines()
     run.waiting_before_test = _count_without_destination()
     _collect_report(run)  # events blocked at import, for example, not by this test
     if item.get_closest_marker("odp_network") is None:
@@ -171,7 +171,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     value = set_for_children("0")
     yield
     set_for_children(value)
-    undelivered.describe(_NETWORK_TEST_TIMEOUT)
+    undelivered.format_report(_NETWORK_TEST_TIMEOUT)
     interception.set_block(block)
     undelivered.drop("network_blocked", include_known=True)
 
@@ -199,7 +199,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Collect the remaining reports; a pytest-xdist worker sends them to its node."""
     run = _get_run(session.config)
     _collect_report(run)
-    run.reports_outside_tests += run.block.describe_deferred()
+    run.reports_outside_tests += run.block.format_deferred()
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output[_WORKER_OUTPUT] = run.reports_outside_tests
@@ -261,11 +261,11 @@ def _fail_on_waiting(run: _Run) -> None:
         )
 
 
-def _forget_examined_lines() -> None:
-    """Let each test be told of each line, though the process examines it once."""
+def _clear_seen_lines() -> None:
+    """Let each test be told of each line, though the process inspects it once."""
     call_sites = sys.modules.get(_CALL_SITES)
     if call_sites is not None:
-        call_sites.EXAMINED_LINES.clear()
+        call_sites.SEEN_LINES.clear()
 
 
 def _fails_on_near_misses(item: pytest.Item) -> bool:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .._runtime.positions import describe_callback, describe_error, never_returns_value
+from .._runtime.locations import format_callback, format_error, never_returns_value
 from ..exceptions import InvalidEventError
 
 if TYPE_CHECKING:
     from .._events.event import OdpEvent
 
-_SUSPECT_AFTER = 20
+_WARN_AFTER_EVENTS = 20
 """First events that are all left out, from which on a missing ``return`` is likely. A
 filter may well leave out the few events of a short program."""
 
 _KIND = "before_send:none"
-_ADVICE = "Return the event, and None only for an event that is to be left out"
+_HINT = "Return the event, and None only for an event that is to be left out"
 
 
 class BeforeSend:
@@ -53,7 +53,7 @@ class BeforeSend:
         # SystemExit too: it would end the thread that sends.
         # Not BaseException: pytest's failures, for example, have to reach the test.
         except (Exception, SystemExit) as error:
-            cause = describe_error("before_send", self._function, error)
+            cause = format_error("before_send", self._function, error)
             raise InvalidEventError(
                 f"{cause}. Fix the function", reason="not_buildable"
             ) from None
@@ -65,17 +65,17 @@ class BeforeSend:
 
     def _count_left_out(self) -> None:
         self._left_out += 1
-        if self._left_out == _SUSPECT_AFTER:
-            name = describe_callback("before_send", self._function)
+        if self._left_out == _WARN_AFTER_EVENTS:
+            name = format_callback("before_send", self._function)
             self._warn(
                 _KIND,
-                f"{name} returned None for each of the first {_SUSPECT_AFTER} events;"
-                f" none of them is sent. {_ADVICE}",
+                f"{name} returned None for each of the first {_WARN_AFTER_EVENTS}"
+                f" events; none of them is sent. {_HINT}",
             )
 
 
 def check_before_send(function: Any, warn: Callable[[str, str], object]) -> None:
     """Warn of a `before_send` that certainly leaves out every event."""
     if never_returns_value(function):
-        name = describe_callback("before_send", function)
-        warn(_KIND, f"{name} never returns an event; no event is sent. {_ADVICE}")
+        name = format_callback("before_send", function)
+        warn(_KIND, f"{name} never returns an event; no event is sent. {_HINT}")

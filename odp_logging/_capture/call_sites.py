@@ -1,8 +1,8 @@
 """
 Warns of log calls that were meant to be events, once for each position in the code.
 
-The handler asks whether a line is in `EXAMINED_LINES`, which costs about 25 ns. Only
-for a new one does it call `examine_record`.
+The handler asks whether a line is in `SEEN_LINES`, which costs about 25 ns. Only
+for a new one does it call `inspect_record`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import interception
 from .fields import ACTION, FIELDS, read_hidden
-from .near_miss import find_missing_extra, find_near_miss, is_suspect
+from .near_miss import find_missing_extra, find_near_miss, is_candidate
 
 if TYPE_CHECKING:
     from .._runtime.diagnostics import Diagnostics
@@ -25,11 +25,11 @@ PLAIN_FIELD_COUNT = len(logging.makeLogRecord({}).__dict__)
 """Attributes of a record without ``extra``, if no handler has formatted it."""
 
 MAX_LINES = 4000
-"""Source may be generated. Later lines are not examined."""
+"""Source may be generated. Later lines are not inspected."""
 
 
-class _ExaminedLines(dict[Any, set[Any]]):
-    """The lines of each file whose log calls were examined."""
+class _SeenLines(dict[Any, set[Any]]):
+    """The lines of each file whose log calls were inspected."""
 
     is_full = False
     _count = 0
@@ -39,7 +39,7 @@ class _ExaminedLines(dict[Any, set[Any]]):
         return _NO_LINES
 
     def add(self, path: Any, line: Any) -> bool:
-        """Add a line; return whether it is new and is to be examined."""
+        """Add a line; return whether it is new and is to be inspected."""
         if self.is_full or line in self[path]:
             return False
         self.setdefault(path, set()).add(line)
@@ -56,16 +56,16 @@ class _ExaminedLines(dict[Any, set[Any]]):
 
 _NO_LINES: frozenset[Any] = frozenset()
 
-EXAMINED_LINES = _ExaminedLines()
+SEEN_LINES = _SeenLines()
 
-HARMLESS_NAMES: set[Any] = set()
+IGNORED_NAMES: set[Any] = set()
 """Names in event dicts that resemble no field. structlog finds no line at low cost, so
 names are remembered there, and not positions."""
 
-HARMLESS_BESIDE_TAG: set[Any] = set(FIELDS)
+IGNORED_NAMES_WITH_TAG: set[Any] = set(FIELDS)
 """The same for event dicts that have ``odp_action``."""
 
-_HARMLESS_COMBINATIONS: set[tuple[Any, ...]] = set()
+_IGNORED_COMBINATIONS: set[tuple[Any, ...]] = set()
 """Names that resemble a field, but are no mistake together, as bound identifiers."""
 
 # Names of fields may be generated; then no more of them are learnt.
@@ -76,19 +76,19 @@ _ADAPTER_CODE = logging.LoggerAdapter.log.__code__
 _STRUCTLOG_BASE = "structlog._base"
 
 
-def examine_record(record: logging.LogRecord) -> None:
+def inspect_record(record: logging.LogRecord) -> None:
     """Warn if *record*, tagged or not, looks like a mistake. Never raises."""
     try:
         fields = record.__dict__
         path, line = fields["pathname"], fields["lineno"]
         if _is_structlogs_line(path):
             path, line = find_application_call() or (path, line)
-        if not EXAMINED_LINES.add(path, line):
+        if not SEEN_LINES.add(path, line):
             return
         given = _collect_fields(record)
-        problem = _find_problem(record, given)
-        if problem is not None:
-            _report(f"{path}:{line}", problem, is_event=ACTION in given)
+        message = _check_record(record, given)
+        if message is not None:
+            _report(f"{path}:{line}", message, is_event=ACTION in given)
     except Exception:  # must not raise into a log call; the record is handled as ever
         pass
 
@@ -99,11 +99,11 @@ def _is_structlogs_line(path: Any) -> bool:
     return module is not None and path == module.__file__
 
 
-def _find_problem(record: logging.LogRecord, fields: dict[Any, Any]) -> str | None:
-    problem = find_near_miss(fields, may_be_bound=_may_be_bound())
-    if problem is None and ACTION not in fields and type(record.args) is dict:
+def _check_record(record: logging.LogRecord, fields: dict[Any, Any]) -> str | None:
+    message = find_near_miss(fields, can_be_bound=_can_be_bound())
+    if message is None and ACTION not in fields and type(record.args) is dict:
         return find_missing_extra(str(record.msg), record.args)
-    return problem
+    return message
 
 
 def _collect_fields(record: logging.LogRecord) -> dict[Any, Any]:
@@ -116,7 +116,7 @@ def _collect_fields(record: logging.LogRecord) -> dict[Any, Any]:
     return found
 
 
-def _may_be_bound() -> bool:
+def _can_be_bound() -> bool:
     """
     Return whether the fields of the current record may be others than the call's.
 
@@ -140,31 +140,31 @@ def _may_be_bound() -> bool:
     return not is_given
 
 
-def examine_event_dict(event_dict: Mapping[Any, Any]) -> None:
+def inspect_event_dict(event_dict: Mapping[Any, Any]) -> None:
     """Warn if structlog's *event_dict* looks like a mistake."""
     record = event_dict.get("_record")
     if isinstance(record, logging.LogRecord):
         # In a ProcessorFormatter: the record knows its line, and has all fields.
-        examine_record(record)
+        inspect_record(record)
         return
     names = tuple(event_dict)
-    if names in _HARMLESS_COMBINATIONS or len(HARMLESS_NAMES) >= _MAX_NAMES:
+    if names in _IGNORED_COMBINATIONS or len(IGNORED_NAMES) >= _MAX_NAMES:
         return
-    harmless = [name for name in names if not is_suspect(name)]
-    HARMLESS_NAMES.update(harmless)
-    HARMLESS_BESIDE_TAG.update(harmless)
-    if len(harmless) == len(names):
+    ignored = [name for name in names if not is_candidate(name)]
+    IGNORED_NAMES.update(ignored)
+    IGNORED_NAMES_WITH_TAG.update(ignored)
+    if len(ignored) == len(names):
         return
-    problem = find_near_miss(event_dict)
-    if problem is not None and ACTION not in event_dict:
-        problem = _find_problem_of_call(event_dict)
-    if problem is None:
-        if len(_HARMLESS_COMBINATIONS) < _MAX_NAMES:
-            _HARMLESS_COMBINATIONS.add(names)
+    message = find_near_miss(event_dict)
+    if message is not None and ACTION not in event_dict:
+        message = _check_call_arguments(event_dict)
+    if message is None:
+        if len(_IGNORED_COMBINATIONS) < _MAX_NAMES:
+            _IGNORED_COMBINATIONS.add(names)
         return
     path, line = find_application_call() or ("", 0)
-    if EXAMINED_LINES.add(path, line):
-        _report(f"{path}:{line}", problem, is_event=ACTION in event_dict)
+    if SEEN_LINES.add(path, line):
+        _report(f"{path}:{line}", message, is_event=ACTION in event_dict)
 
 
 _SKIPPED_PACKAGES = frozenset({"structlog", "odp_logging", "logging"})
@@ -185,12 +185,12 @@ class _SkippedModules(dict[Any, bool]):
 _SKIPPED_MODULES = _SkippedModules()
 
 
-def find_application_call(above: int = 1) -> tuple[str, int] | None:
+def find_application_call(depth: int = 1) -> tuple[str, int] | None:
     """
     Return file and line of the log call, past structlog's and logging's frames.
 
     Args:
-        above: Index of the first frame to look at, 1 for the caller's. Those below are
+        depth: Index of the first frame to look at, 1 for the caller's. Those below are
             of this library. A look at a frame takes 0.2 µs.
     """
     contextvars = sys.modules.get("structlog.contextvars")
@@ -198,7 +198,7 @@ def find_application_call(above: int = 1) -> tuple[str, int] | None:
     # Set by await log.ainfo(...), which runs on an executor's thread.
     frame: FrameType | None = None if calling is None else calling.get(None)
     if frame is None:
-        frame = sys._getframe(above)
+        frame = sys._getframe(depth)
     while frame is not None:
         if not _SKIPPED_MODULES[frame.f_globals.get("__name__")]:
             return frame.f_code.co_filename, frame.f_lineno
@@ -206,7 +206,7 @@ def find_application_call(above: int = 1) -> tuple[str, int] | None:
     return None
 
 
-def _find_problem_of_call(event_dict: Mapping[Any, Any]) -> str | None:
+def _check_call_arguments(event_dict: Mapping[Any, Any]) -> str | None:
     """Return what is wrong with the arguments of the log call, without bound fields."""
     frame: FrameType | None = sys._getframe(1)
     for _ in range(_MAX_FRAMES):
@@ -218,20 +218,20 @@ def _find_problem_of_call(event_dict: Mapping[Any, Any]) -> str | None:
                 found = {
                     name: value for name, value in event_dict.items() if name in given
                 }
-                problem = find_near_miss(found)
-                if problem is not None:
-                    return problem
+                message = find_near_miss(found)
+                if message is not None:
+                    return message
                 break
         frame = frame.f_back
     # Another wrapper, or fields of the bound logger.
-    return find_near_miss(event_dict, may_be_bound=True)
+    return find_near_miss(event_dict, can_be_bound=True)
 
 
-def _report(origin: str, problem: str, *, is_event: bool) -> None:
+def _report(origin: str, message: str, *, is_event: bool) -> None:
     outcome = "the field is ignored" if is_event else "no event was sent"
-    _get_diagnostics().warn(f"near_miss:{origin}", f"{origin}: {outcome}: {problem}")
+    _get_diagnostics().warn(f"near_miss:{origin}", f"{origin}: {outcome}: {message}")
     for listener in interception.near_miss_listeners:
-        listener(origin, problem)
+        listener(origin, message)
 
 
 @functools.cache

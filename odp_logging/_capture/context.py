@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from .._events.normalize import freeze_identifier, freeze_mapping
 from .._runtime.diagnostics import Diagnostics
-from .._runtime.positions import find_caller, format_place
+from .._runtime.locations import find_caller, format_location
 from ..exceptions import InvalidEventError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -95,18 +95,18 @@ class BoundValues(ContextDecorator):
         self._values = values
         self._index = index
         self._origin = origin
-        self._outer: list[Mapping[str, Any]] = []
+        self._previous: list[Mapping[str, Any]] = []
 
     def __enter__(self) -> None:
         self._origin = None
         before = _read_layers()[self._index]
         self._bind(**self._values)
-        self._outer.append(before)
+        self._previous.append(before)
 
     def __exit__(self, *error: object) -> None:
         # The other layer keeps what was bound within the block.
         layers = list(_read_layers())
-        layers[self._index] = self._outer.pop()
+        layers[self._index] = self._previous.pop()
         _set(*layers)
 
     def __call__(self, function: _Function) -> _Function:
@@ -126,7 +126,7 @@ class BoundValues(ContextDecorator):
         kind = "identifiers" if self._index == _IDENTIFIERS else "data"
         _diagnostics.warn(
             f"unused:{kind}",
-            f"{format_place(origin)}: bound_{kind}() was called without `with`; it"
+            f"{format_location(origin)}: bound_{kind}() was called without `with`; it"
             f" binds nothing. Write `with bound_{kind}(...):`, or call bind_{kind}()",
         )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._events.rules import PLAIN_TYPES
-from .call_sites import EXAMINED_LINES, PLAIN_FIELD_COUNT
+from .call_sites import PLAIN_FIELD_COUNT, SEEN_LINES
 from .context import CONTEXT, read_own_context
 from .fields import ACTION, CAPTURED_BY
 
@@ -46,7 +46,7 @@ def capture_plain(
         time: Time of the log call in epoch seconds.
         path, line: Where the log call is.
         common_count: `COMMON_FIELD_COUNT` for a record; 0 for an event dict, which the
-            caller examines for misspelt fields.
+            caller inspects for misspelt fields.
     """
     action = fields[ACTION]
     if type(action) is not str or len(action) > _MAX_CHARACTERS:
@@ -82,11 +82,7 @@ def capture_plain(
         # Captured before: then this thread's context is not the record's.
         if CONTEXT in fields or CAPTURED_BY in fields:
             return None
-        if (
-            common_count
-            and line not in EXAMINED_LINES[path]
-            and not EXAMINED_LINES.is_full
-        ):
+        if common_count and line not in SEEN_LINES[path] and not SEEN_LINES.is_full:
             return None  # the general path looks for a misspelt field, once a line
         event_type = fields.get("odp_type")
         stamp = fields.get("odp_timestamp")

@@ -55,7 +55,7 @@ class InterceptedClient(Protocol):
         """Call `find_interceptors` again and use its result."""
 
 
-class _Interception(NamedTuple):
+class _State(NamedTuple):
     captures: tuple[Interceptor, ...] = ()
     block: HostBlock | None = None
 
@@ -63,7 +63,7 @@ class _Interception(NamedTuple):
 near_miss_listeners: list[Callable[[str, str], object]] = []
 """Get file and line of a log call that was meant to be an event, and what is wrong."""
 
-NOTHING = _Interception()
+NOTHING = _State()
 """The state outside of tests."""
 
 current = NOTHING
@@ -108,8 +108,8 @@ def add_capture(capture: Interceptor) -> None:
 def remove_capture(capture: Interceptor) -> None:
     """Undo `add_capture`."""
     with _lock:
-        others = tuple(other for other in current.captures if other is not capture)
-        _replace(current._replace(captures=others))
+        captures = tuple(other for other in current.captures if other is not capture)
+        _replace(current._replace(captures=captures))
 
 
 def set_block(block: HostBlock | None) -> HostBlock | None:
@@ -120,7 +120,7 @@ def set_block(block: HostBlock | None) -> HostBlock | None:
     return before
 
 
-def _replace(state: _Interception) -> None:
+def _replace(state: _State) -> None:
     global current
     current = state
     # A copy: a client may be collected, and removed from the dict, meanwhile.

@@ -49,18 +49,18 @@ _NESTED_NAMES = frozenset({"action", "identifiers", "type", "data"})
 _MAX_NAME = 40
 """Longest name that is compared."""
 
-_SQUASHED_FIELDS = {name[4:].replace("_", ""): name for name in FIELD_NAMES}
+_NORMALIZED_FIELDS = {name[4:].replace("_", ""): name for name in FIELD_NAMES}
 _SEPARATORS = re.compile(r"[^a-z0-9]+")
 
 
-class _Resemblance(NamedTuple):
+class _Match(NamedTuple):
     name: str
     field: str
     is_alias: bool
 
 
 def find_near_miss(
-    fields: Mapping[Any, Any], *, may_be_bound: bool = False
+    fields: Mapping[Any, Any], *, can_be_bound: bool = False
 ) -> str | None:
     """
     Return what is wrong with the names of *fields*, with a suggestion; None if nothing.
@@ -68,12 +68,12 @@ def find_near_miss(
     Args:
         fields: What a log call was given: ``extra``, structlog's event dict, or the
             whole ``__dict__`` of a record. The values matter only where they are dicts.
-        may_be_bound: Whether a bound logger or an adapter may have added fields, which
+        can_be_bound: Whether a bound logger or an adapter may have added fields, which
             other log calls need. Then only a misspelt name is a mistake.
     """
     if ACTION in fields:
         return _find_misspelt_field(fields)
-    return _find_misspelt_tag(fields, may_be_bound=may_be_bound)
+    return _find_misspelt_tag(fields, can_be_bound=can_be_bound)
 
 
 def find_missing_extra(message: str, arguments: Mapping[Any, Any]) -> str | None:
@@ -93,29 +93,25 @@ def find_missing_extra(message: str, arguments: Mapping[Any, Any]) -> str | None
     )
 
 
-def is_suspect(name: Any) -> bool:
+def is_candidate(name: Any) -> bool:
     """Return whether a field of this name is worth a call of `find_near_miss`."""
     if type(name) is not str:
         return False
     if name in FIELDS or name == "identifiers":
         return True
     return len(name) <= _MAX_NAME and (
-        _squash(name) == _PREFIX or _compare(name) is not None
+        _normalize(name) == _PREFIX or _compare(name) is not None
     )
 
 
 def _find_misspelt_tag(
-    fields: Mapping[Any, Any], *, may_be_bound: bool = False
+    fields: Mapping[Any, Any], *, can_be_bound: bool = False
 ) -> str | None:
     """Return what is wrong with *fields*, which have no ``odp_action``."""
     given = [name for name in FIELD_NAMES if name in fields]
-    found = _find_resemblances(fields)
-    certain = [
-        resemblance
-        for resemblance in found
-        if not resemblance.is_alias or resemblance.field == ACTION
-    ]
-    if not certain and (may_be_bound or not given):
+    found = _find_matches(fields)
+    certain = [match for match in found if not match.is_alias or match.field == ACTION]
+    if not certain and (can_be_bound or not given):
         return _find_nested_fields(fields)
     for name, field, _ in found:
         if field == ACTION:
@@ -130,7 +126,7 @@ def _find_misspelt_tag(
 
 def _find_misspelt_field(fields: Mapping[Any, Any]) -> str | None:
     """Return what is wrong with *fields*, which have an ``odp_action``."""
-    for name, field, is_alias in _find_resemblances(fields):
+    for name, field, is_alias in _find_matches(fields):
         # Another word beside the right name may be the application's own field.
         if not (is_alias and field in fields):
             return _suggest(name, field)
@@ -144,7 +140,7 @@ def _find_nested_fields(fields: Mapping[Any, Any]) -> str | None:
         # Not isinstance(), which reads __class__ and may run the application's code.
         if (
             type(name) is str
-            and _squash(name) == _PREFIX
+            and _normalize(name) == _PREFIX
             and issubclass(type(value), dict)
             and _has_event_names(dict.keys(value))
         ):
@@ -158,49 +154,49 @@ def _find_nested_fields(fields: Mapping[Any, Any]) -> str | None:
 def _has_event_names(names: Iterable[Any]) -> bool:
     return any(
         [
-            type(name) is str and (name in _NESTED_NAMES or is_suspect(name))
+            type(name) is str and (name in _NESTED_NAMES or is_candidate(name))
             for name in names
         ]
     )
 
 
-def _find_resemblances(fields: Mapping[Any, Any]) -> list[_Resemblance]:
+def _find_matches(fields: Mapping[Any, Any]) -> list[_Match]:
     """Return the names that resemble a field and are none; likely mistakes first."""
     found = [
-        resemblance
+        match
         for name in fields
         if type(name) is str
         and name not in FIELDS
-        and (resemblance := _compare(name)) is not None
+        and (match := _compare(name)) is not None
     ]
-    return sorted(found, key=lambda resemblance: resemblance.is_alias)
+    return sorted(found, key=lambda match: match.is_alias)
 
 
-def _compare(name: str) -> _Resemblance | None:
+def _compare(name: str) -> _Match | None:
     """Return the field that *name* resembles; None if there is none."""
     if len(name) > _MAX_NAME or name.startswith("_"):
         return None  # this library's own attributes of a record begin with _odp
-    squashed = _squash(name)
-    if squashed.startswith(_PREFIX):
-        rest = squashed[len(_PREFIX) :]
-        for word, field in _SQUASHED_FIELDS.items():
-            if _is_near(rest, word):
-                return _Resemblance(name, field, is_alias=False)
+    normalized = _normalize(name)
+    if normalized.startswith(_PREFIX):
+        rest = normalized[len(_PREFIX) :]
+        for word, field in _NORMALIZED_FIELDS.items():
+            if _is_close(rest, word):
+                return _Match(name, field, is_alias=False)
         alias = _ALIASES.get(rest)
-        return _Resemblance(name, alias, is_alias=True) if alias else None
+        return _Match(name, alias, is_alias=True) if alias else None
     for prefix in _MISSPELT_PREFIXES:
-        exact = _SQUASHED_FIELDS.get(squashed[len(prefix) :])
-        if squashed.startswith(prefix) and exact is not None:
-            return _Resemblance(name, exact, is_alias=False)
+        exact = _NORMALIZED_FIELDS.get(normalized[len(prefix) :])
+        if normalized.startswith(prefix) and exact is not None:
+            return _Match(name, exact, is_alias=False)
     return None
 
 
-def _squash(name: str) -> str:
+def _normalize(name: str) -> str:
     """Return *name* without separators and case: odp-action, odpAction, ODP_ACTION."""
     return _SEPARATORS.sub("", name.lower())
 
 
-def _is_near(given: str, word: str) -> bool:
+def _is_close(given: str, word: str) -> bool:
     if len(word) <= 4:
         # A letter replaced makes another word of these: data and date.
         is_swap = len(given) == len(word) and sorted(given) == sorted(word)
@@ -215,18 +211,18 @@ def count_edits(given: str, word: str) -> int:
     # Damerau-Levenshtein distance in its restricted form (optimal string alignment).
     previous: list[int] = []
     row = list(range(len(word) + 1))
-    for index, letter in enumerate(given, 1):
+    for index, char in enumerate(given, 1):
         older, previous, row = previous, row, [index]
         for column, other in enumerate(word, 1):
             edits = min(
                 previous[column] + 1,
                 row[column - 1] + 1,
-                previous[column - 1] + (letter != other),
+                previous[column - 1] + (char != other),
             )
             is_swap = (
                 index > 1
                 and column > 1
-                and letter == word[column - 2]
+                and char == word[column - 2]
                 and given[index - 2] == other
             )
             row.append(min(edits, older[column - 2] + 1) if is_swap else edits)

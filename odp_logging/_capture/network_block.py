@@ -24,11 +24,11 @@ VARIABLE = "ODP_BLOCK_NETWORK"
 
 _DISABLED = ("0", "false", "no", "off")
 
-_ADVICE = (
+_PYTEST_HINT = (
     "tests send to this machine only; look at events with the fixture odp_events, have"
     " them sent with odp_emulator, or mark the test @pytest.mark.odp_network"
 )
-_OTHER_ADVICE = (
+_HINT = (
     "tests send to this machine only; look at events with odp_logging.testing.capture,"
     f" have them sent with odp_logging.testing.emulated, or set {VARIABLE}=0"
 )
@@ -50,7 +50,7 @@ class NetworkBlock:
 
     def __init__(self, *, is_read: bool = True) -> None:
         self._pid = os.getpid() if is_read else 0
-        self._advice = _ADVICE if is_read else _OTHER_ADVICE
+        self._hint = _PYTEST_HINT if is_read else _HINT
         self._is_blocked: dict[str, bool] = {}
         self._notes: deque[str] = deque(maxlen=_MAX_NOTES)
         self._deferred: dict[str, None] = {}
@@ -60,7 +60,7 @@ class NetworkBlock:
         if host is None:
             return False
         if host not in self._is_blocked:
-            self._is_blocked[host] = not _is_this_machine(host)
+            self._is_blocked[host] = not _is_local(host)
         return self._is_blocked[host]
 
     def intercept(self, captured: OdpEvent | Invalid, origin: str) -> bool:
@@ -79,7 +79,7 @@ class NetworkBlock:
             self._deferred[host] = None
         else:
             self._record(f"some waited for {host}")
-        return f"OdpNetworkBlocked: nothing is sent to {host}; {self._advice}"
+        return f"OdpNetworkBlocked: nothing is sent to {host}; {self._hint}"
 
     def pop_report(self) -> str:
         """Return one line on events blocked since the last call; "" if none were."""
@@ -89,7 +89,7 @@ class NetworkBlock:
             first, count = first or note, count + 1
         return self._format_report(count, first) if count else ""
 
-    def describe_deferred(self) -> list[str]:
+    def format_deferred(self) -> list[str]:
         """Return one line for each host for which events were kept."""
         return [
             self._format_report(1, f"some waited for {host}")
@@ -112,7 +112,7 @@ class NetworkBlock:
     def _format_report(self, count: int, first: str) -> str:
         events = "an ODP event was" if count == 1 else f"{count} ODP events were"
         example = first if count == 1 else f"the first {first}"
-        return f"{events} not sent ({example}): {self._advice}"
+        return f"{events} not sent ({example}): {self._hint}"
 
 
 def block_if_testing() -> None:
@@ -151,14 +151,14 @@ def _is_test_run() -> bool:
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     if spec is not None and spec.name == "unittest.__main__":
         return True
-    program, command = [*sys.argv, "", ""][:2]
-    starts_django = os.path.basename(program) in ("manage.py", "django-admin") or (
+    script, command = [*sys.argv, "", ""][:2]
+    is_django = os.path.basename(script) in ("manage.py", "django-admin") or (
         spec is not None and spec.name == "django.__main__"
     )
-    return command == "test" and starts_django
+    return command == "test" and is_django
 
 
-def _is_this_machine(host: str) -> bool:
+def _is_local(host: str) -> bool:
     from urllib.parse import urlsplit
 
     from .._runtime.hosts import is_loopback

@@ -9,7 +9,7 @@ from typing import Any
 
 from .._events.normalize import freeze_identifier
 from .._runtime.diagnostics import Diagnostics
-from .._runtime.positions import find_position
+from .._runtime.locations import find_location
 from .context import Bound, bind_identifiers, read_own_context, restore_context
 
 _KEY = "odp_logging.identifiers"
@@ -49,13 +49,13 @@ class Scope:
     @contextmanager
     def enter(self) -> Generator[None, None, None]:
         """Bind within a ``with`` block, which is one step of the request."""
-        outside = read_own_context()
+        previous = read_own_context()
         restore_context(self._bound)
         try:
             yield
         finally:
             self._bound = read_own_context()
-            restore_context(outside)
+            restore_context(previous)
 
 
 class ScopedIterator:
@@ -117,7 +117,7 @@ def bind_found(identify: Identify, request: Any) -> None:
     except Exception as error:
         _report_failure(identify, error)
     else:
-        _bind_checked(identify, found)
+        _bind_result(identify, found)
 
 
 async def bind_found_async(
@@ -136,27 +136,27 @@ async def bind_found_async(
     except Exception as error:
         _report_failure(identify, error)
     else:
-        _bind_checked(identify, found)
+        _bind_result(identify, found)
 
 
-def _bind_checked(identify: Identify, found: Any) -> None:
+def _bind_result(identify: Identify, found: Any) -> None:
     """Bind the identifiers that *identify* returned, or report what is wrong."""
     if found is None:
         return
     try:
-        checked = {
+        identifiers = {
             name: freeze_identifier(value) for name, value in dict(found).items()
         }
-        bind_identifiers(**checked)
+        bind_identifiers(**identifiers)
     except Exception:
         _warn(identify, f"it returned {type(found).__name__}, not a dict of text")
 
 
 def _report_failure(identify: Identify, error: BaseException) -> None:
     """Report that *identify* raised *error*: class and line, but not its text."""
-    position = find_position(error)
-    location = f" at {position}" if position else ""
-    _warn(identify, f"it raised {type(error).__name__}{location}")
+    location = find_location(error)
+    suffix = f" at {location}" if location else ""
+    _warn(identify, f"it raised {type(error).__name__}{suffix}")
 
 
 def _warn(identify: Identify, cause: str) -> None:

@@ -68,8 +68,8 @@ async def _wait_for_flusher(
 
     waiter = _Waiter(flusher, loop)
     try:
-        _, late = await asyncio.wait([waiter.future], timeout=seconds)
-        return not late
+        _, pending = await asyncio.wait([waiter.future], timeout=seconds)
+        return not pending
     finally:  # also if cancelled
         waiter.cancel()
 
@@ -80,10 +80,10 @@ class _Waiter:
     def __init__(self, flusher: Flusher, loop: asyncio.AbstractEventLoop) -> None:
         self.future: asyncio.Future[None] = loop.create_future()
         self._flusher = flusher
-        self._callback = partial(loop.call_soon_threadsafe, self._settle)
+        self._callback = partial(loop.call_soon_threadsafe, self._complete)
         flusher.progress.notify(flusher.request_flush(), self._callback)
 
-    def _settle(self) -> None:
+    def _complete(self) -> None:
         if not self.future.done():
             self.future.set_result(None)
 

@@ -21,7 +21,7 @@ from .._events.ids import Identified
 from .._events.normalize import get_type_name
 from .._events.rules import DEFAULT_TYPE
 from .._runtime.diagnostics import Diagnostics
-from .._runtime.positions import find_caller
+from .._runtime.locations import find_caller
 from .._runtime.signals import install_signal_handlers
 from ..exceptions import ConfigurationError, InvalidEventError
 from .builders import build_privacy
@@ -301,7 +301,7 @@ class OdpClient:
         }
         changed, api_key, datafile = wrap_secrets(api_key, given), None, None
         del given
-        found = load(changed, warn=self._diagnostics.warn, ask_environment=False)
+        found = load(changed, warn=self._diagnostics.warn, use_environment=False)
         self._destinations.configure(found, self._router.refresh_interceptors)
 
     # This and the next method are for `odp_logging.optimizely`, which learns the key

@@ -31,15 +31,15 @@ class DebugRouter(Router):
         """Report that the setting is on, and where the events go."""
         config, target = self._config, self._destinations.current
         if not config.enabled:
-            fate = f"enabled is off, from {config.find_source('enabled')}"
+            text = f"enabled is off, from {config.find_source('enabled')}"
         elif target is None:
-            fate = "no destination yet"
+            text = "no destination yet"
         elif config.queue_url is not None:
-            fate = f"events go to {target.display_url}"
+            text = f"events go to {target.display_url}"
         else:
             source = config.find_source("api_key")
-            fate = f"events go to {target.display_url}, with the key from {source}"
-        self._reports.report_start(fate)
+            text = f"events go to {target.display_url}, with the key from {source}"
+        self._reports.report_start(text)
 
     def put(
         self, holder: EventHolder, *, urgent: bool, origin: tuple[str, int] | None

@@ -81,7 +81,7 @@ class Destinations:
     # Changes. Each takes a function that is called with the lock held, after another
     # flusher has become the current one and before the earlier one is told to finish.
 
-    def configure(self, found: Config, on_switch: Callable[[], None]) -> None:
+    def configure(self, found: Config, on_change: Callable[[], None]) -> None:
         """
         Use key and host of *found* from now on; keep the present key if it has none.
 
@@ -95,9 +95,9 @@ class Destinations:
                 "configure() found no key; pass api_key= or a datafile with an odp"
                 " integration"
             )
-        self._get_lock().hold(partial(self._change_destination, found, on_switch))
+        self._get_lock().hold(partial(self._change_destination, found, on_change))
 
-    def _change_destination(self, found: Config, on_switch: Callable[[], None]) -> None:
+    def _change_destination(self, found: Config, on_change: Callable[[], None]) -> None:
         # A new key alone does not change the host: a host that was set stays.
         self._api_host = found.api_host or self._api_host
         destination = found.copy_with(api_host=self._api_host).destination()
@@ -108,58 +108,60 @@ class Destinations:
         is_first, self.current = self.current is None, destination
         if is_first:
             connect(self.flusher, self._config, destination)
-            on_switch()
+            on_change()
         else:
-            self._switch_flusher(destination, on_switch)
+            self._replace_flusher(destination, on_change)
 
-    def keep_events(self, warning: str, on_switch: Callable[[], None]) -> None:
+    def keep_events(self, warning: str, on_change: Callable[[], None]) -> None:
         """Keep later events in the buffer; see `OdpClient._keep_until_configured`."""
         self._get_lock().hold(
-            partial(self._start_keeping, NoDestination(warning), on_switch)
+            partial(self._keep_events_locked, NoDestination(warning), on_change)
         )
 
-    def _start_keeping(
-        self, policy: NoDestination, on_switch: Callable[[], None]
+    def _keep_events_locked(
+        self, policy: NoDestination, on_change: Callable[[], None]
     ) -> None:
         self.no_destination = policy
         if self.current is not None:
             self.current = None
-            self._switch_flusher(None, on_switch)
+            self._replace_flusher(None, on_change)
 
     def drop_events(
-        self, reason: str, warning: str, on_switch: Callable[[], None]
+        self, reason: str, warning: str, on_change: Callable[[], None]
     ) -> None:
         """Drop events without a destination; see `OdpClient._drop_until_configured`."""
         policy = NoDestination(warning, reason)
-        held = self._get_lock().hold(partial(self._start_dropping, policy, on_switch))
+        flusher = self._get_lock().hold(
+            partial(self._drop_events_locked, policy, on_change)
+        )
         # Not the current flusher: another thread may give it a destination meanwhile.
-        if held is not None and held.abandon(reason):
+        if flusher is not None and flusher.abandon(reason):
             self._warn_dropped(policy)
 
-    def _start_dropping(
-        self, policy: NoDestination, on_switch: Callable[[], None]
+    def _drop_events_locked(
+        self, policy: NoDestination, on_change: Callable[[], None]
     ) -> Flusher | None:
         """Switch to *policy*; return the flusher that holds events to be dropped."""
         if self.no_destination.drop_reason:
             return None
         self.no_destination = policy
-        held = self.flusher if self.current is None else None
+        flusher = self.flusher if self.current is None else None
         self.current = None
-        self._switch_flusher(None, on_switch)
-        return held
+        self._replace_flusher(None, on_change)
+        return flusher
 
     def _get_lock(self) -> OwnedLock:
         if self.pid != os.getpid():
             self.reset_after_fork()
         return self._lock
 
-    def _switch_flusher(
-        self, destination: Destination | None, on_switch: Callable[[], None]
+    def _replace_flusher(
+        self, destination: Destination | None, on_change: Callable[[], None]
     ) -> None:
         old, new = self.flusher, self._build_flusher(destination)
         self.history = _add_to_history(self.history, old)
         self.flusher = new  # last: readers find the old one in the history
-        on_switch()
+        on_change()
         for flusher in (old, old.spool_flusher):
             if flusher is not None:
                 flusher.request_flush()
@@ -223,8 +225,8 @@ class Destinations:
         if self.pid != os.getpid():
             self.reset_after_fork()
         current = self.flusher
-        earlier, total = self.history
-        flushers = list(dict.fromkeys((*earlier, current)))
+        previous, total = self.history
+        flushers = list(dict.fromkeys((*previous, current)))
         for flusher in flushers:
             total = total.add_flusher(flusher)
         return flushers, total
@@ -268,10 +270,10 @@ def _release(reference: weakref.ref[Flusher]) -> None:
 
 def _add_to_history(history: _History, flusher: Flusher) -> _History:
     """Return *history* with *flusher*, and only the counts of old finished ones."""
-    earlier, past = history
+    previous, total = history
     # Recent ones are kept: a thread that waits for room may still put an event into one
     # that was done.
-    for done in [old for old in earlier[:-_KEPT_FLUSHERS] if old.is_done()]:
-        past = past.add_flusher(done)
-        earlier = tuple(old for old in earlier if old is not done)
-    return (*earlier, flusher), past
+    for done in [old for old in previous[:-_KEPT_FLUSHERS] if old.is_done()]:
+        total = total.add_flusher(done)
+        previous = tuple(old for old in previous if old is not done)
+    return (*previous, flusher), total

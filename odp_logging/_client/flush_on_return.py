@@ -84,7 +84,7 @@ class FlushOnReturn:
 
     def _flush(self) -> None:
         try:
-            self._warn_if_late(
+            self._warn_on_timeout(
                 (self._client.flush if self._client else flush)(self._timeout)
             )
         except Exception as error:  # must not replace the function's result
@@ -93,11 +93,11 @@ class FlushOnReturn:
     async def _aflush(self) -> None:
         try:
             wait = self._client.aflush if self._client else aflush
-            self._warn_if_late(await wait(self._timeout))
+            self._warn_on_timeout(await wait(self._timeout))
         except Exception as error:  # must not replace the function's result
             _warn_of_failure(error)
 
-    def _warn_if_late(self, in_time: bool) -> None:
+    def _warn_on_timeout(self, in_time: bool) -> None:
         if in_time:
             return
         waiting = sum(

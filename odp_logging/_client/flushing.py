@@ -102,7 +102,7 @@ def close_flushers(flushers: list[Flusher], timeout: float) -> bool:
     else:
         deadline = monotonic() + clamp_timeout(timeout)
         for flusher in flushers:
-            flusher.begin_drain(deadline)
+            flusher.start_drain(deadline)
         for flusher in flushers:
             flusher.end_drain(deadline)
     for flusher in flushers:

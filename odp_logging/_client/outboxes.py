@@ -65,7 +65,7 @@ class Outboxes:
     def _check_account(self, table: str, account: str) -> None:
         """Warn if clients with two keys write to one account: relays have one key."""
         own = self._config.api_key
-        if own is not None and _owners.setdefault((table, account), own) != own:
+        if own is not None and _account_keys.setdefault((table, account), own) != own:
             self._warn(
                 "outbox:accounts",
                 f"clients with different keys write to the account {account!r}"
@@ -74,7 +74,7 @@ class Outboxes:
             )
 
 
-_owners: dict[tuple[str, str], Secret] = {}
+_account_keys: dict[tuple[str, str], Secret] = {}
 """The key of the first client that wrote to a table and account."""
 
 

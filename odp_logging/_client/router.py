@@ -15,7 +15,7 @@ from .._capture import interception
 from .._capture.capture import complete_capture
 from .._events.batch import Invalid, format_origin
 from .._outbox.base import InterruptedInsert, Outcome
-from .._runtime.positions import format_place
+from .._runtime.locations import format_location
 from .._stores.counts import EarlyOutcome
 from .._stores.inbox import DISABLED_INBOX
 from .async_flush import is_in_event_loop
@@ -56,7 +56,7 @@ class Router:
         self._config = config
         self._destinations = destinations
         self._diagnostics = diagnostics
-        self._is_crash_proof = config.durability == "crash"
+        self._is_crash_safe = config.durability == "crash"
         self._outboxes = Outboxes(config, diagnostics.warn)
         self.inbox: Inbox
         """Where a handler leaves events; `DISABLED_INBOX` if each needs `_put`."""
@@ -216,7 +216,7 @@ class Router:
         logged = holder[0]
         is_batch_full = None
         spool_flusher = flusher.spool_flusher
-        if self._is_crash_proof and spool_flusher is not None:
+        if self._is_crash_safe and spool_flusher is not None:
             is_batch_full = spool_flusher.store.try_put(logged, holder)
             if is_batch_full is not None:
                 flusher = spool_flusher
@@ -246,8 +246,8 @@ class Router:
         flusher = self._destinations.flusher
         if flusher.inbox is not inbox:  # `configure` was called meanwhile
             history = self._destinations.history[0]
-            earlier = [old for old in history if old.inbox is inbox]
-            flusher = earlier[0] if earlier else flusher
+            previous = [old for old in history if old.inbox is inbox]
+            flusher = previous[0] if previous else flusher
         if flusher.store.check_due():
             flusher.wake(batch_full=True)
         elif flusher.idle:
@@ -319,7 +319,7 @@ class Router:
         self, reason: str, message: str, origin: tuple[str, int] | None
     ) -> bool:
         """Report a rejected log call; return False if the rate limit left it out."""
-        place = format_place(origin)
+        place = format_location(origin)
         text = f"{place}: {message}" if place else message
         is_written = self._diagnostics.warn(f"refused:{reason}", text, place=place)
         # An on_drop that logs an event would be called for that one, without an end.
@@ -340,7 +340,7 @@ class Router:
         interceptors = self._interceptors
         if not interceptors:
             return False
-        place = format_place(origin)
+        place = format_location(origin)
         return _offer_to_tests(Invalid(reason, message, place), place, interceptors)
 
     def _intercept(

@@ -177,20 +177,21 @@ class Total(NamedTuple):
         return Stats(**fields, state=state)
 
 
-def _find_latest(one: float | None, two: float | None) -> float | None:
-    return max(filter(None, (one, two)), default=None)
+def _find_latest(first: float | None, second: float | None) -> float | None:
+    return max(filter(None, (first, second)), default=None)
 
 
-def _add_counts(one: Counts, two: Counts) -> Counts:
+def _add_counts(first: Counts, second: Counts) -> Counts:
     # Every field of `Counts` is a number, or numbers by reason.
-    return Counts(*map(_add_values, one, two))
+    return Counts(*map(_add_values, first, second))
 
 
-def _add_values(one: Any, two: Any) -> Any:
-    if isinstance(one, int):
-        return one + two
+def _add_values(first: Any, second: Any) -> Any:
+    if isinstance(first, int):
+        return first + second
     return {
-        reason: one.get(reason, 0) + two.get(reason, 0) for reason in {**one, **two}
+        reason: first.get(reason, 0) + second.get(reason, 0)
+        for reason in {**first, **second}
     }
 
 

@@ -25,7 +25,7 @@ class ProcessTotals:
 
     Thread-safe. A flusher reports its end itself, possibly in a finalizer that
     interrupts any other code, so this takes no lock. The flusher is first added to the
-    gone and then removed from the living; reading goes in the opposite order. So no
+    gone and then removed from those alive; reading goes in the opposite order. So no
     flusher is missed, and one that is in both is recognized by its number. Entries of
     other processes, from before a fork, do not count.
     """
@@ -33,24 +33,24 @@ class ProcessTotals:
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._lock = OwnedLock()
-        self._numbers = itertools.count()
-        self._living: dict[int, weakref.ref[Flusher]] = {}
+        self._serial_counter = itertools.count()
+        self._alive: dict[int, weakref.ref[Flusher]] = {}
         self._gone: deque[tuple[int, int, Total]] = deque()
-        self._past = (self._pid, Total())
+        self._merged = (self._pid, Total())
 
     def register_flusher(self, flusher: Flusher) -> None:
         """Include *flusher* in the totals from now on."""
-        number = next(self._numbers)
+        number = next(self._serial_counter)
         # Not weakref.finalize: its callback no longer has the flusher, whose counts it
         # needs.
         flusher.on_finalized = partial(self._record_gone, number)
-        self._living[number] = weakref.ref(flusher)
+        self._alive[number] = weakref.ref(flusher)
         if len(self._gone) > _MERGE_AFTER:
             self._get_lock().run(self._merge_gone)
 
     def _record_gone(self, number: int, flusher: Flusher) -> None:
         self._gone.append((os.getpid(), number, Total().add_flusher(flusher)))
-        self._living.pop(number, None)
+        self._alive.pop(number, None)
 
     def read_stats(self) -> Stats:
         """Return the sum over all flushers of this process, with the worst state."""
@@ -64,32 +64,32 @@ class ProcessTotals:
         return Snapshot(stats, measure_oldest(flushers), total.durations)
 
     def _sum_up(self) -> tuple[list[Flusher], Total, str]:
-        """Return the living flushers, the sum with those gone, and the worst state."""
+        """Return the flushers alive, the sum with those gone, and the worst state."""
         states = {"idle"}
-        living = [(number, ref()) for number, ref in list(self._living.items())]
+        alive = [(number, ref()) for number, ref in list(self._alive.items())]
         gone = list(self._gone)
         total = self._sum(gone)
-        counted = {number for _, number, _ in gone}
+        seen = {number for _, number, _ in gone}
         flushers = []
-        for number, flusher in living:
-            if flusher is not None and number not in counted:
+        for number, flusher in alive:
+            if flusher is not None and number not in seen:
                 flusher.after_fork_once()
                 total = total.add_flusher(flusher)
                 states |= _read_states(flusher)
                 flushers.append(flusher)
-        state = next(state for state in _WORST_FIRST if state in states)
+        state = next(state for state in _STATES_BY_SEVERITY if state in states)
         return flushers, total, state
 
     def _merge_gone(self) -> None:
-        # Not the latest entries: for a moment, they may still be among the living too.
+        # Not the latest entries: for a moment, they may still be among those alive too.
         count = max(0, len(self._gone) - _MERGE_AFTER // 2)
-        self._past = os.getpid(), self._sum([*self._gone][:count])
+        self._merged = os.getpid(), self._sum([*self._gone][:count])
         for _ in range(count):
             self._gone.popleft()
 
     def _sum(self, gone: list[tuple[int, int, Total]]) -> Total:
-        pid, past = self._past
-        total = past if pid == os.getpid() else Total()
+        pid, merged = self._merged
+        total = merged if pid == os.getpid() else Total()
         for pid, _, counts in gone:
             if pid == os.getpid():
                 total = total.add_total(counts)
@@ -101,7 +101,7 @@ class ProcessTotals:
         return self._lock
 
 
-_WORST_FIRST = ("misconfigured", "retrying", "unconfigured", "sending", "idle")
+_STATES_BY_SEVERITY = ("misconfigured", "retrying", "unconfigured", "sending", "idle")
 
 
 def _read_states(flusher: Flusher) -> set[str]:

@@ -57,14 +57,14 @@ def warn_of_mistakes(config: Config, warn: Callable[[str, str], object]) -> None
 def is_placeholder(api_key: Secret) -> bool:
     """Whether the key is in quotes, or a text such as ``your-api-key``."""
     # The key is no local variable here, because tracebacks can show local variables.
-    return api_key.get_secret_value()[0] in _PLACEHOLDER_STARTS or _is_example(
+    return api_key.get_secret_value()[0] in _PLACEHOLDER_STARTS or _is_placeholder_text(
         Secret(
             "".join(filter(str.isalnum, api_key.get_secret_value())).lower().strip("x")
         )
     )
 
 
-def _is_example(simple: Secret) -> bool:
+def _is_placeholder_text(simple: Secret) -> bool:
     return simple.get_secret_value() in _PLACEHOLDER_WORDS or (
         simple.get_secret_value().startswith(("your", "my", "insert", "enter"))
         and "key" in simple.get_secret_value()

@@ -64,10 +64,10 @@ def _read_content(datafile: Secret) -> Mapping[str, Any]:
             f"datafile=<{type(datafile.get_secret_value()).__name__}> cannot be used:"
             " give a path, the JSON text or the dict"
         )
-    parsed, problem = _parse(datafile)
-    if problem:
+    parsed, reason = _parse(datafile)
+    if reason:
         raise ConfigurationError(
-            f"datafile cannot be read ({problem});"
+            f"datafile cannot be read ({reason});"
             " give a path, the JSON text or the dict"
         )
     if parsed is None:

@@ -17,7 +17,7 @@ from ..exceptions import ConfigurationError
 from .settings import SETTINGS
 
 _PREFIX = "ODP_"
-_SIMILARITY = 0.8
+_MIN_RATIO = 0.8
 """Of difflib, from which on a name is a misspelt one. ``MAX_QUEUE_SIZE`` has 0.83 with
 ``QUEUE_SIZE``, and ``ENVIRONMENT`` has 0.44 with ``TIMEOUT``."""
 
@@ -25,7 +25,7 @@ _SIMILARITY = 0.8
 _KEY_VARIABLES = ("ODP_API_KEY", "ODP_SDK_API_KEY", "ZAIUS_SDK_API_KEY")
 
 
-class HiddenEnvironment(Mapping[str, str]):
+class OpaqueEnvironment(Mapping[str, str]):
     """An environment whose values a traceback with local variables does not show."""
 
     __slots__ = ("_environ",)
@@ -118,18 +118,18 @@ def check_quotes(variable: str, value: object) -> None:
         )
 
 
-def find_environment_problems(
+def find_environment_errors(
     environ: Mapping[str, str] = os.environ,
 ) -> dict[str, str]:
     """Return a message for each empty or unknown ``ODP_...`` variable, by its name."""
-    problems = {
+    errors = {
         variable: f"{variable} is set, but empty: it counts as not set"
         for variable in _list_known()
         if variable in environ and not environ[variable].strip()
     }
     for variable in _find_unknown(environ):
-        problems[variable] = f"{variable} is no setting"
-    return {**problems, **find_misspelt_variables(environ)}
+        errors[variable] = f"{variable} is no setting"
+    return {**errors, **find_misspelt_variables(environ)}
 
 
 def find_misspelt_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -148,12 +148,12 @@ def find_misspelt_variables(environ: Mapping[str, str] = os.environ) -> dict[str
     found = {}
     for variable in unknown:
         name = variable[len(_PREFIX) :].upper()
-        matches = difflib.get_close_matches(name, known, n=1, cutoff=_SIMILARITY)
+        matches = difflib.get_close_matches(name, known, n=1, cutoff=_MIN_RATIO)
         if matches:
-            meant = (
+            expected = (
                 matches[0] if matches[0] in _KEY_VARIABLES else f"{_PREFIX}{matches[0]}"
             )
-            found[variable] = f"{variable} is no setting; did you mean {meant}?"
+            found[variable] = f"{variable} is no setting; did you mean {expected}?"
     return found
 
 

@@ -16,7 +16,7 @@ from ..exceptions import ConfigurationError
 from . import parsers
 from .destination import REGION_HOSTS, check_region
 from .environment import (
-    HiddenEnvironment,
+    OpaqueEnvironment,
     check_quotes,
     expand_variables,
     find_variable,
@@ -37,7 +37,7 @@ def load(
     *,
     warn: Callable[[str, str], object],
     environ: Mapping[str, str] = os.environ,
-    ask_environment: bool = True,
+    use_environment: bool = True,
 ) -> Config:
     """
     Find and check every setting, and return the configuration.
@@ -48,15 +48,15 @@ def load(
         settings: The keywords, as the caller got them.
         warn: Called with kind and message for environment values that are not used.
         environ: The environment; ``${NAME}`` in values always refers to it.
-        ask_environment: Whether settings are read from the environment.
+        use_environment: Whether settings are read from the environment.
 
     Raises:
         ConfigurationError: A keyword is unknown, or a value cannot be used.
     """
-    environ = HiddenEnvironment(environ)
+    environ = OpaqueEnvironment(environ)
     found = _Found({}, {}, warn)
     _add_keywords(found, settings, environ)
-    if ask_environment:
+    if use_environment:
         _add_environment(found, environ)
     values, sources = found.values, found.sources
     if values.get("api_host") is not None:
@@ -85,7 +85,7 @@ def _add_keywords(
     for given, value in _resolve_settings(settings).items():
         name = ALIASES.get(given, given)
         if name not in SETTINGS:
-            raise ConfigurationError(_describe_unknown(given, [*SETTINGS, *ALIASES]))
+            raise ConfigurationError(_format_unknown(given, [*SETTINGS, *ALIASES]))
         value = expand_variables(name, value, environ)
         value = strip_secret(name, name, value, found.warn)
         found.values[name] = _parse(name, value, SETTINGS[name].parse)
@@ -122,7 +122,7 @@ def _parse(name: str, value: object, parse: Callable[[object], Any]) -> Any:
     try:
         return parse(value)
     except ValueError as error:
-        shown = "" if parse in _SECRET_PARSERS else f"={_shorten(value)}"
+        shown = "" if parse in _SECRET_PARSERS else f"={_format_value(value)}"
         if parse is parsers.parse_host and not parsers.is_safe_to_show(str(value)):
             shown = ""  # perhaps a key in the wrong place
         raise ConfigurationError(
@@ -138,7 +138,7 @@ _SECRET_PARSERS = (
 )
 
 
-def _shorten(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, (Mapping, list, tuple, set, frozenset)):
         return f"<{type(value).__name__}>"
     text = repr(value)
@@ -147,7 +147,7 @@ def _shorten(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _describe_unknown(name: object, known: list[str]) -> str:
+def _format_unknown(name: object, known: list[str]) -> str:
     import difflib  # needed for this error only
 
     matches = difflib.get_close_matches(str(name), known, n=1)
@@ -232,6 +232,6 @@ def _warn_of_region(
     key, host = values.get("api_key"), values.get("api_host")
     if key is None or host is None or host not in REGION_HOSTS.values():
         return
-    advice = check_region(key, host)
-    if advice:
-        warn("region", "; ".join(advice))
+    conflict = check_region(key, host)
+    if conflict:
+        warn("region", "; ".join(conflict))

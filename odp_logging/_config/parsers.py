@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .._events.normalize import freeze_mapping
-from .._runtime.secret import FullyHiddenSecret, Secret
+from .._runtime.secret import OpaqueSecret, Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,7 +119,7 @@ def make_choice_parser(*names: str) -> Callable[[object], str]:
     return parse_choice
 
 
-def parse_directory(value: object) -> Path:
+def parse_path(value: object) -> Path:
     """Parse the path of a directory, which need not exist yet."""
     from pathlib import Path
 
@@ -127,13 +127,13 @@ def parse_directory(value: object) -> Path:
         raise ValueError("a directory, for example /var/lib/shop/odp")
     try:
         os.fsencode(value)
-        directory = Path(value).expanduser()
+        path = Path(value).expanduser()
     except (RuntimeError, UnicodeError):  # "~user" is unknown; text is not encodable
-        directory = None
-    if directory is None or "\0" in str(directory):
+        path = None
+    if path is None or "\0" in str(path):
         raise ValueError("a directory, for example /var/lib/shop/odp")
     # Made absolute now: a daemon changes its working directory later.
-    return directory if directory.is_absolute() else Path.cwd() / directory
+    return path if path.is_absolute() else Path.cwd() / path
 
 
 def parse_mapping(value: object) -> Mapping[str, Any]:
@@ -203,11 +203,11 @@ def parse_host(value: object) -> str | None:
         value = value.get_secret_value()
     if not isinstance(value, str) or not _is_host_url(value.strip()):
         raise ValueError(expected)
-    scheme, slashes, rest = value.strip().partition("://")
+    scheme, separator, rest = value.strip().partition("://")
     name, slash, path = rest.partition("/")
     # The whole address of the API is often given in place of the host.
     path = f"{slash}{path}".rstrip("/").removesuffix("/v3/events").rstrip("/")
-    return f"{scheme}{slashes}{name}{path}"
+    return f"{scheme}{separator}{name}{path}"
 
 
 def _is_host_url(text: str) -> bool:
@@ -309,7 +309,7 @@ def parse_queue(value: object) -> QueueUrl | None:
     from .queue_url import parse_queue_url
 
     if not isinstance(value, Secret):
-        value = FullyHiddenSecret(value)
+        value = OpaqueSecret(value)
     if not value.get_secret_value():
         return None
     # Only wrapped values are local variables here, as in `parse_key`.

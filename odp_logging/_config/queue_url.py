@@ -25,7 +25,7 @@ class QueueUrl(NamedTuple):
 
     Args:
         engine: Name of the module in `_stores.queue` for this kind of queue.
-        flavours: Words after ``+`` in the scheme, such as ``"cluster"``.
+        variants: Words after ``+`` in the scheme, such as ``"cluster"``.
         is_private: Whether the connection uses TLS.
         hosts: Names and ports; a port is None if the URL has none.
         path: Text after the hosts: the name or number of a database.
@@ -37,7 +37,7 @@ class QueueUrl(NamedTuple):
     """
 
     engine: str
-    flavours: tuple[str, ...]
+    variants: tuple[str, ...]
     is_private: bool
     hosts: tuple[tuple[str, int | None], ...]
     path: str
@@ -53,7 +53,7 @@ class QueueUrl(NamedTuple):
     @property
     def display_url(self) -> str:
         """The address for messages, without user and password."""
-        scheme = "+".join((self.engine + "s" * self.is_private, *self.flavours))
+        scheme = "+".join((self.engine + "s" * self.is_private, *self.variants))
         bracketed = [
             (f"[{name}]" if ":" in name else name, port) for name, port in self.hosts
         ]
@@ -95,7 +95,7 @@ def parse_queue_url(url: Secret) -> QueueUrl | str:
         options = dict(parse_qsl(parts["query"] or "", keep_blank_values=True))
     except ValueError:
         return EXPECTED
-    scheme, *flavours = parts["scheme"].lower().split("+")
+    scheme, *variants = parts["scheme"].lower().split("+")
     name, engine = _find_engine(scheme)
     credentials, _, host_list = parts["authority"].rpartition("@")
     hosts = _parse_hosts(host_list)
@@ -109,7 +109,7 @@ def parse_queue_url(url: Secret) -> QueueUrl | str:
     user, _, password = credentials.partition(":")
     return QueueUrl(
         name,
-        tuple(flavours),
+        tuple(variants),
         scheme == name + "s",
         hosts,
         parts["path"].strip("/"),
@@ -120,7 +120,7 @@ def parse_queue_url(url: Secret) -> QueueUrl | str:
     )
 
 
-_ENGINES = f"{__package__.rpartition('.')[0]}._stores.queue"
+_ENGINE_PACKAGE = f"{__package__.rpartition('.')[0]}._stores.queue"
 """Package with one module per queue engine."""
 
 _ALIASES = {"postgres": "postgresql"}
@@ -139,7 +139,7 @@ def _find_engine(scheme: str) -> tuple[str, Any]:
 
     scheme = _ALIASES.get(scheme, scheme)
     for name in (scheme, scheme.removesuffix("s")):
-        module = f"{_ENGINES}.{name}"
+        module = f"{_ENGINE_PACKAGE}.{name}"
         if re.fullmatch("[a-z][a-z0-9]*", name) and find_spec(module):
             # Modules without an engine are shared by all engines.
             engine = getattr(import_module(module), "Engine", None)
@@ -164,8 +164,8 @@ def _parse_options(texts: Mapping[str, str], engine: Any) -> dict[str, Any] | st
     parsed = {name: option.default for name, option in options.items()}
     for name, text in texts.items():
         if name not in options:
-            *others, last = options
-            return f"its options are {', '.join(others)} and {last}"
+            *rest, last = options
+            return f"its options are {', '.join(rest)} and {last}"
         try:
             parsed[name] = options[name].parse(text)
         except ValueError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .._runtime.secret import FullyHiddenSecret, Secret
+from .._runtime.secret import OpaqueSecret, Secret
 from . import parsers
 from .settings import ALIASES, SETTINGS
 
@@ -40,7 +40,7 @@ def wrap_secret(name: str, value: object) -> object:
     if is_plain or value is None or isinstance(value, Secret):
         return value
     if name == "queue_url":
-        return FullyHiddenSecret(value)
+        return OpaqueSecret(value)
     return Secret(parsers.resolve_containers(value))
 
 

@@ -96,7 +96,7 @@ class Config:
     reject_placeholders: bool = _setting(False, parsers.parse_bool)
     on_delivery: Callable[..., Any] | None = _setting(None, parsers.parse_function)
     on_drop: Callable[..., Any] | None = _setting(None, parsers.parse_function)
-    spool: Path | None = _setting(None, parsers.parse_directory)
+    spool: Path | None = _setting(None, parsers.parse_path)
     durability: Literal["exit", "crash"] = _setting(
         "exit", parsers.make_choice_parser("exit", "crash")
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._runtime.positions import format_place
+from .._runtime.locations import format_location
 
 if TYPE_CHECKING:
     from .event import OdpEvent
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def format_origin(logged: Any) -> str:
     """Return file and line of the log call; empty if they are not known."""
-    return format_place(getattr(logged, "origin", None))
+    return format_location(getattr(logged, "origin", None))
 
 
 def count_fitting(sizes: Iterable[int], max_bytes: int) -> int:

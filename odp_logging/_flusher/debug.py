@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._events.masking import MASK, TextMasker, mask_reason, mask_type_and_action
 from .._events.rules import DEFAULT_TYPE
-from .._runtime.positions import format_place
+from .._runtime.locations import format_location
 from .._runtime.text import format_count, format_names
 from .reports import BeforeSend, Reports
 
@@ -124,7 +124,7 @@ class DebugReports(Reports):
 
 
 def _format_prefix(origin: tuple[str, int] | None) -> str:
-    return f"{format_place(origin)}: " if origin else ""
+    return f"{format_location(origin)}: " if origin else ""
 
 
 def _list_names(events: Iterable[OdpEvent]) -> str:

@@ -39,7 +39,7 @@ class Flusher:
     """
     Sends the events of *store*.
 
-    `wake`, `flush`, `begin_drain`, `end_drain` and `abandon` are thread-safe.
+    `wake`, `flush`, `start_drain`, `end_drain` and `abandon` are thread-safe.
 
     Args:
         build_transport: Builds it before the first step; None without a destination.
@@ -289,7 +289,7 @@ class Flusher:
 
     # Called at exit and around a fork, see _runtime/drainable.py.
 
-    def begin_drain(self, deadline: float, limit: float = 0.0) -> None:
+    def start_drain(self, deadline: float, limit: float = 0.0) -> None:
         """
         Request a flush, and end each request and pause by *deadline*.
 
@@ -302,7 +302,7 @@ class Flusher:
         self.request_flush()
 
     def end_drain(self, deadline: float, limit: float = 0.0) -> bool:
-        """Wait until all events are settled; arguments as in `begin_drain`."""
+        """Wait until all events are settled; arguments as in `start_drain`."""
         self._schedule.drain = Drain(deadline, limit, self.shutdown_timeout)
         in_current_thread = self.is_in_current_thread()
         if not in_current_thread:

@@ -238,7 +238,7 @@ class Relay:
         for worker in self.workers:
             # Shortens the timeout of a request that begins now; a late answer would be
             # lost.
-            worker.flusher.begin_drain(deadline)
+            worker.flusher.start_drain(deadline)
         for thread in threads:
             thread.join(max(0.0, deadline - monotonic()))
         unfinished = sum(thread.is_alive() for thread in threads)

@@ -12,8 +12,8 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._runtime.diagnostics import RECENT_LINES, Diagnostics
+from .._runtime.locations import format_error
 from .._runtime.lock import monotonic
-from .._runtime.positions import describe_error
 from .._runtime.text import format_count
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ class Reports:
         except BaseException as error:  # the application's code must not end our thread
             self.diagnostics.warn(
                 f"callback:{setting}",
-                f"{describe_error(setting, callback, error)}; delivery continues. Fix"
+                f"{format_error(setting, callback, error)}; delivery continues. Fix"
                 " the function",
             )
 

@@ -122,4 +122,4 @@ class Schedule:
 
     def renew_wakeup(self) -> None:
         """Replace the lock in which `wait` waits, if gevent has patched it since."""
-        self._wakeup.renew()
+        self._wakeup.replace_native()

@@ -60,10 +60,10 @@ def _hide_fields(record: logging.LogRecord) -> None:
     fields = record.__dict__
     hidden: dict[str, Any] = {}
     for name in ("extra", "msg"):
-        inside: Any = fields.get(name)
-        if issubclass(type(inside), dict) and _has_odp_fields(inside):
-            hidden.update(_select_fields(inside, odp=True))
-            fields[name] = _select_fields(inside, odp=False)
+        nested: Any = fields.get(name)
+        if issubclass(type(nested), dict) and _has_odp_fields(nested):
+            hidden.update(_select_fields(nested, odp=True))
+            fields[name] = _select_fields(nested, odp=False)
     if _has_odp_fields(fields):
         moved = _select_fields(fields, odp=True)
         hidden.update(moved)

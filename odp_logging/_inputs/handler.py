@@ -12,7 +12,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .._capture.call_sites import EXAMINED_LINES, PLAIN_FIELD_COUNT, examine_record
+from .._capture.call_sites import PLAIN_FIELD_COUNT, SEEN_LINES, inspect_record
 from .._capture.context import STRUCTLOG_WATCH
 from .._capture.fast import COMMON_FIELD_COUNT, capture_plain
 from .._capture.fields import ACTION, CAPTURED_BY, HIDDEN
@@ -106,7 +106,7 @@ class OdpHandler(logging.Handler):
         self._application_loggers: dict[str, int] = {}
         kind = type(self)
         plain = kind.emit is OdpHandler.emit and kind.filter is logging.Handler.filter
-        self._allows_fast_path = plain and flush_level is None
+        self._can_use_fast_path = plain and flush_level is None
         register_handler(self)
 
     def handle(self, record: logging.LogRecord) -> Any:
@@ -143,9 +143,9 @@ class OdpHandler(logging.Handler):
                 # Subscripts: 20 ns less than attributes and a tuple of both.
                 if (
                     len(fields) > PLAIN_FIELD_COUNT or type(fields["args"]) is dict
-                ) and fields["lineno"] not in EXAMINED_LINES[fields["pathname"]]:
+                ) and fields["lineno"] not in SEEN_LINES[fields["pathname"]]:
                     try:
-                        examine_record(record)
+                        inspect_record(record)
                     except Exception:  # the stack is exhausted; nothing is lost
                         pass
                 return False
@@ -155,7 +155,7 @@ class OdpHandler(logging.Handler):
             try:
                 if captured is None:
                     return self._handle_any(record)
-                return self._put_directly(captured, fields)
+                return self._put_captured(captured, fields)
             except EXHAUSTED:
                 # No call here: the stack may be exhausted (RecursionError).
                 self.client._router.own_inbox.capture_failures += 1
@@ -192,7 +192,7 @@ class OdpHandler(logging.Handler):
                 pass
         return True
 
-    def _put_directly(self, captured: tuple[Any, ...], fields: dict[str, Any]) -> bool:
+    def _put_captured(self, captured: tuple[Any, ...], fields: dict[str, Any]) -> bool:
         """Put a capture that must not wait in the inbox, and mark its record."""
         self.client._router.put_captured(captured)
         if OTHER_HANDLERS:
@@ -203,7 +203,7 @@ class OdpHandler(logging.Handler):
         """Emit *record* as `handle` does; the general path for every record."""
         try:
             if ACTION not in record.__dict__ and not has_nested_tag(record):
-                examine_record(record)
+                inspect_record(record)
                 return False
         except Exception as error:  # a key of the record may fail to compare
             self.client._router.own_inbox.capture_failures += 1
@@ -245,7 +245,7 @@ class OdpHandler(logging.Handler):
         if OTHER_HANDLERS:
             self._mark_captured(record.__dict__)
         try:
-            examine_record(record)
+            inspect_record(record)
             attributes = record.__dict__
             if fields is not attributes and fields is not attributes.get("extra"):
                 # For an OdpProcessor in a ProcessorFormatter, which copies the record.
@@ -271,8 +271,8 @@ class OdpHandler(logging.Handler):
         name = f"{logger}." if type(logger) is str else ""
         if not name.startswith(_LIBRARY_LOGGERS):
             known = self._application_loggers
-            has_room = len(known) < _MAX_LOGGER_NAMES or logger in known
-            if self._allows_fast_path and name and has_room:
+            has_capacity = len(known) < _MAX_LOGGER_NAMES or logger in known
+            if self._can_use_fast_path and name and has_capacity:
                 known[logger] = os.getpid()
             return False
         return not name.startswith("requests.") or self.client._router.is_sending()

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from .._capture.call_sites import (
-    HARMLESS_BESIDE_TAG,
-    HARMLESS_NAMES,
-    examine_event_dict,
+    IGNORED_NAMES,
+    IGNORED_NAMES_WITH_TAG,
     find_application_call,
+    inspect_event_dict,
 )
 from .._capture.context import STRUCTLOG_WATCH
 from .._capture.fast import capture_plain
@@ -106,14 +106,18 @@ class OdpProcessor:
         self.client = get_or_create_client(client, settings)
         self._strip = strip
         self._flush_level = self.client._config.flush_level
-        self._allows_fast_path = strip and self._flush_level is None
+        self._can_use_fast_path = strip and self._flush_level is None
         self._diagnostics = Diagnostics()
 
     def __call__(
         self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]
     ) -> Any:
         """Capture the event if it is tagged; return the dict without its fields."""
-        if self._allows_fast_path and type(event_dict) is dict and ACTION in event_dict:
+        if (
+            self._can_use_fast_path
+            and type(event_dict) is dict
+            and ACTION in event_dict
+        ):
             captured = None
             try:
                 captured = self._capture_plain(event_dict)
@@ -155,9 +159,9 @@ class OdpProcessor:
             except EXHAUSTED:
                 self.client._router.own_inbox.capture_failures += 1
         try:
-            known = HARMLESS_BESIDE_TAG if tagged else HARMLESS_NAMES
+            known = IGNORED_NAMES_WITH_TAG if tagged else IGNORED_NAMES
             if not known.issuperset(event_dict):
-                examine_event_dict(event_dict)
+                inspect_event_dict(event_dict)
         except Exception:  # must not raise into a log call; the event is captured
             pass
         if self._strip:
@@ -177,7 +181,7 @@ class OdpProcessor:
         """
         inbox = self.client._router.inbox
         if (
-            not HARMLESS_BESIDE_TAG.issuperset(event_dict)
+            not IGNORED_NAMES_WITH_TAG.issuperset(event_dict)
             or "_record" in event_dict
             or inbox.callback_threads
             or inbox.is_bypassed
@@ -188,7 +192,7 @@ class OdpProcessor:
         ):
             STRUCTLOG_WATCH.refresh()
             return None
-        origin = find_application_call(above=3)  # this one, __call__ and its caller
+        origin = find_application_call(depth=3)  # this one, __call__ and its caller
         path, line = origin or (None, None)
         captured = capture_plain(event_dict, time.time(), path, line)
         return None if captured is None else (inbox, captured, origin)
@@ -215,8 +219,8 @@ class OdpProcessor:
             }
         if record is not None and issubclass(type(record.msg), dict):
             # In a ProcessorFormatter: other handlers see the original dict.
-            inside = ACTION in record.msg
-            original = record.msg if inside else read_hidden(record.__dict__)
+            is_nested = ACTION in record.msg
+            original = record.msg if is_nested else read_hidden(record.__dict__)
             original[ACTION] = mark_action(action, ConsumedAction)
         return found
 

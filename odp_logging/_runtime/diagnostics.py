@@ -62,12 +62,12 @@ class RecentLines:
 
     def take(self) -> list[ReportedLine]:
         """Remove and return all lines, oldest first."""
-        taken: list[ReportedLine] = []
+        lines: list[ReportedLine] = []
         try:
             while True:
-                taken.append(self._lines.popleft())
+                lines.append(self._lines.popleft())
         except IndexError:
-            return taken
+            return lines
 
     def has_lines(self) -> bool:
         """Whether there is a line that was not taken."""
@@ -123,12 +123,12 @@ class Diagnostics:
             Whether the line was written, or is silenced by a level.
         """
         limit = self._limits.get((kind, place)) or self._add_limit(kind, place)
-        number, now = next(limit.numbers), self._clock()
+        number, now = next(limit.counter), self._clock()
         if limit.is_active(now):
             # Without a lock: each event of an unconfigured client comes here.
             return False
         more = self._lock.run(
-            partial(limit.begin_line, number, now), _LOCK_TIMEOUT_SECONDS
+            partial(limit.start_line, number, now), _LOCK_TIMEOUT_SECONDS
         )
         if more is None:
             return False
@@ -205,12 +205,12 @@ class Diagnostics:
 class _RateLimit:
     """Counts messages of one kind and remembers when the last line was written."""
 
-    __slots__ = ("_last_number", "_last_time", "numbers")
+    __slots__ = ("_last_number", "_last_time", "counter")
 
     def __init__(self) -> None:
         # `next` is atomic: no two threads or signal handlers get the same number, and
         # no number is skipped.
-        self.numbers = itertools.count(1)
+        self.counter = itertools.count(1)
         self._last_time = -math.inf
         self._last_number = 0
 
@@ -218,7 +218,7 @@ class _RateLimit:
         """Return whether a line was written within the last minute."""
         return now - self._last_time < INTERVAL
 
-    def begin_line(self, number: int, now: float) -> int | None:
+    def start_line(self, number: int, now: float) -> int | None:
         """Return how many messages came since the last line; None to write none."""
         if self.is_active(now):
             return None
@@ -236,7 +236,7 @@ def make_printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def print_line(text: str, file: TextIO | None = None) -> None:
@@ -307,13 +307,13 @@ def _find_handlers(level: int) -> list[logging.Handler]:
     logger: logging.Logger | None = LOGGER
     while logger is not None:
         handlers += [
-            handler for handler in logger.handlers if _is_showing(handler, min_level)
+            handler for handler in logger.handlers if _can_show(handler, min_level)
         ]
         logger = logger.parent if logger.propagate else None
     return handlers
 
 
-def _is_showing(handler: logging.Handler, level: int) -> bool:
+def _can_show(handler: logging.Handler, level: int) -> bool:
     if isinstance(handler, logging.NullHandler) or handler.level > level:
         return False
     return not getattr(handler, "_odp_only", False)

@@ -38,7 +38,7 @@ class Drainable(ForkHooks, Protocol):
     def last_settled_at(self) -> float:
         """Time at which events were settled last."""
 
-    def begin_drain(self, deadline: float, limit: float = 0.0) -> None:
+    def start_drain(self, deadline: float, limit: float = 0.0) -> None:
         """Start to send everything; progress extends *deadline*, up to *limit*."""
 
     def end_drain(self, deadline: float, limit: float = 0.0) -> bool:

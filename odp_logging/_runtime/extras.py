@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 
-def format_missing_extra(problem: str, *, requirement: str, extra: str) -> str:
+def format_missing_extra(reason: str, *, requirement: str, extra: str) -> str:
     """
-    Return *problem*, and the command that installs what is missing.
+    Return *reason*, and the command that installs what is missing.
 
     The command names the module. It works however this package was installed: from an
     index, from a folder, from a file.
@@ -14,4 +14,4 @@ def format_missing_extra(problem: str, *, requirement: str, extra: str) -> str:
         requirement: What `pip install` takes, as in pyproject.toml.
         extra: The extra of this package that holds it.
     """
-    return f"{problem}; pip install '{requirement}' (odp-logging's extra {extra})"
+    return f"{reason}; pip install '{requirement}' (odp-logging's extra {extra})"

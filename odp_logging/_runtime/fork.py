@@ -38,31 +38,31 @@ class Fork:
         blocked: Signals to block until the end of the fork.
     """
 
-    __slots__ = ("blocked", "holds_logging_lock", "is_on_main_thread", "is_open")
+    __slots__ = ("blocked", "has_logging_lock", "is_on_main_thread", "is_open")
 
     def __init__(self, blocked: frozenset[int]) -> None:
         self.blocked = blocked
-        self.holds_logging_lock = False
+        self.has_logging_lock = False
         self.is_on_main_thread = is_main_thread()
         self.is_open = True
 
     def try_logging_lock(self, timeout: float) -> bool:
         """Acquire the lock of `logging` within *timeout* seconds."""
         if acquire_logging_lock(timeout):
-            self.holds_logging_lock = True
-        return self.holds_logging_lock
+            self.has_logging_lock = True
+        return self.has_logging_lock
 
     def return_logging_lock(self) -> None:
         """Release the lock of `logging` if this fork holds it."""
-        if self.holds_logging_lock:
-            self.holds_logging_lock = False
+        if self.has_logging_lock:
+            self.has_logging_lock = False
             release_logging_lock()
 
     def reset_in_child(self) -> set[int]:
         """Hold nothing any more, in a child; return the signals to unblock."""
         blocked = set(self.blocked)
         self.blocked = frozenset()
-        self.holds_logging_lock = False  # logging creates a new lock in the child
+        self.has_logging_lock = False  # logging creates a new lock in the child
         self.is_open = False
         return blocked
 

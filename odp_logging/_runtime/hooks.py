@@ -39,7 +39,7 @@ def enter_process() -> None:
     atexit callbacks after it. A child of os.fork inherits the callbacks.
     """
     process.state.pid_with_events = os.getpid()
-    if process.state.wants_signal_handlers:
+    if process.state.use_signal_handlers:
         # The parent may have restored the default action, as gunicorn's workers do.
         install_signal_handlers()
     util = find_process_library()

@@ -82,7 +82,7 @@ def _get_lock_class() -> object:
     return threading.Lock
 
 
-def _is_outdated(lock_class: object) -> bool:
+def _is_stale(lock_class: object) -> bool:
     """Return whether gevent or eventlet has replaced *lock_class* since."""
     return lock_class is not threading.Lock and not _native_threads
 
@@ -169,7 +169,7 @@ class OwnedLock:
     def _replace_native(self) -> None:
         """Replace the native lock, unless a native thread may hold it."""
         old = self._lock
-        if _is_outdated(self._lock_class) and old.acquire(blocking=False):
+        if _is_stale(self._lock_class) and old.acquire(blocking=False):
             self._create()
             old.release()
 
@@ -223,12 +223,12 @@ class Wakeup:
 
     def wait(self, timeout: float) -> None:
         """Wait for `wake`, at most *timeout* seconds."""
-        self.renew()
+        self.replace_native()
         self._lock.acquire(timeout=max(0.0, timeout))
 
-    def renew(self) -> None:
+    def replace_native(self) -> None:
         """Replace a native lock, which would block the loop of gevent or eventlet."""
-        if _is_outdated(self._lock_class):
+        if _is_stale(self._lock_class):
             self._create()
 
 

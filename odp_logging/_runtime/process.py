@@ -67,7 +67,7 @@ class ProcessState:
         forks: Forks in progress by thread ident, innermost fork last.
         deferred_signals: Signals received during a fork, handled after it.
         is_forked: Whether a fork with hooks created this process.
-        wants_signal_handlers: Whether a client asked for the signal handlers.
+        use_signal_handlers: Whether a client asked for the signal handlers.
         runs_no_signal_handlers: Whether CPython does not run signal handlers in this
             process.
     """
@@ -87,7 +87,7 @@ class ProcessState:
         self.forks: dict[int, list[Fork]] = {}
         self.deferred_signals: set[int] = set()
         self.is_forked = False
-        self.wants_signal_handlers = False
+        self.use_signal_handlers = False
         self.runs_no_signal_handlers = False
 
     def is_shutting_down(self) -> bool:
@@ -113,7 +113,7 @@ class ProcessState:
         # The child sends with the same flushers, and keeps what was installed.
         child.flushers = self.flushers
         child.real_exit = self.real_exit
-        child.wants_signal_handlers = self.wants_signal_handlers
+        child.use_signal_handlers = self.use_signal_handlers
         child.runs_no_signal_handlers = self.runs_no_signal_handlers
         return child
 

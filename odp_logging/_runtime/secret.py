@@ -45,14 +45,14 @@ class Secret:
         """Return *text* with ``***`` in place of the value."""
         return text.replace(self._value, "***") if self._value else text
 
-    def describe(self, noun: str) -> str:
-        """Return *noun* with the value's last characters, if a message may show them.
+    def format_masked(self, label: str) -> str:
+        """Return *label* with the value's last characters, if a message may show them.
 
         Returns:
             Such as ``the key …1234``, or ``the key`` alone for a short value.
         """
         shown = repr(self)
-        return noun if shown == "…" else f"{noun} {shown}"
+        return label if shown == "…" else f"{label} {shown}"
 
     def __repr__(self) -> str:
         # The last four characters would give away too much of a short key.
@@ -84,7 +84,7 @@ def wrap_text(value: Any) -> Any:
     return Secret(value) if isinstance(value, (str, bytes)) else value
 
 
-class FullyHiddenSecret(Secret):
+class OpaqueSecret(Secret):
     """A `Secret` with no character in its repr, for a text that contains a secret."""
 
     __slots__ = ()

@@ -55,7 +55,7 @@ def drain(flushers: list[Drainable]) -> None:
     try:
         # All begin before the first wait, so they send side by side in one timeout.
         for flusher in flushers:
-            flusher.begin_drain(*_compute_deadlines(flusher))
+            flusher.start_drain(*_compute_deadlines(flusher))
         for flusher in flushers:
             flusher.end_drain(*_compute_deadlines(flusher))
             _add_drain_time(start, flushers)
@@ -123,13 +123,13 @@ def _run_final_drain(flushers: list[Drainable]) -> None:
     except Exception as error:  # no caller could handle it
         report(f"draining at exit failed with {type(error).__name__}")
     try:
-        reachable = any([flusher.has_destination() for flusher in flushers])
+        has_destination = any([flusher.has_destination() for flusher in flushers])
         failures = [flusher.get_failure() for flusher in flushers]
         lost = sum([_abandon(flusher, can_wait=can_wait) for flusher in flushers])
         _report_undelivered(
             lost,
             monotonic() - started,
-            reachable=reachable,
+            has_destination=has_destination,
             failure=next(filter(None, failures), ""),
             kept=_count_newly_kept(),
         )
@@ -184,13 +184,18 @@ def _count_newly_kept() -> int:
 
 
 def _report_undelivered(
-    lost: int, seconds: float, *, reachable: bool, failure: str = "", kept: int = 0
+    lost: int,
+    seconds: float,
+    *,
+    has_destination: bool,
+    failure: str = "",
+    kept: int = 0,
 ) -> None:
     """
     Write the number of undelivered events to stderr, at most twice a process.
 
     Args:
-        reachable: Whether a host and a key are known.
+        has_destination: Whether a host and a key are known.
         failure: Why the last attempt left events; empty if it was only too slow.
     """
     if not (lost or kept) or sys.stderr is None or process.state.exit_reports > 1:
@@ -198,28 +203,28 @@ def _report_undelivered(
     # Twice at most: for the drain, and for what finalizers and atexit callbacks log
     # later.
     process.state.exit_reports += 1
-    if not reachable:
-        advice = "no key was set: set ODP_API_KEY"
+    if not has_destination:
+        hint = "no key was set: set ODP_API_KEY"
     elif failure:
-        advice = f"{failure}; set spool to keep such events for the next process"
+        hint = f"{failure}; set spool to keep such events for the next process"
     else:
-        advice = "increase shutdown_timeout, or set spool"
-    late = (
+        hint = "increase shutdown_timeout, or set spool"
+    suffix = (
         ", and so are all events logged from here on"
         if process.state.exit_reports > 1
         else ""
     )
     count = lost + kept
-    fate = f"they are lost{late}; {advice}"
+    outcome = f"they are lost{suffix}; {hint}"
     if kept and not lost:
-        fate = "they are kept in the spool; the next process sends them"
+        outcome = "they are kept in the spool; the next process sends them"
     elif kept:
-        fate = f"{kept} are kept in the spool, {lost} are lost{late}; {advice}"
+        outcome = f"{kept} are kept in the spool, {lost} are lost{suffix}; {hint}"
     try:
         # Not format_count(): scripts search for this number, without separators.
         print(
             f"odp_logging: exiting with {count} undelivered {pluralize('event', count)}"
-            f" after {seconds:.1f} s; {fate}",
+            f" after {seconds:.1f} s; {outcome}",
             file=sys.stderr,
             flush=True,
         )

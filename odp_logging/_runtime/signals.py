@@ -34,7 +34,7 @@ def install_signal_handlers() -> bool:
     Returns:
         Whether this library's handler is in place for SIGTERM.
     """
-    process.state.wants_signal_handlers = True
+    process.state.use_signal_handlers = True
     if process.state.runs_no_signal_handlers:
         return False
     for signum in EXIT_SIGNALS:
@@ -46,7 +46,7 @@ def install_signal_handlers() -> bool:
 
 def _replace_default_action(signum: int) -> None:
     try:
-        if signal.getsignal(signum) is signal.SIG_DFL and not _is_caught_in_c(signum):
+        if signal.getsignal(signum) is signal.SIG_DFL and not _is_handled_in_c(signum):
             signal.signal(signum, handle_signal)
     except ValueError:  # not the main thread
         pass
@@ -55,16 +55,16 @@ def _replace_default_action(signum: int) -> None:
 def reinstall_signal_handlers() -> None:
     """Install the handlers again after asyncio, or other code, restored the default."""
     is_default = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if process.state.wants_signal_handlers and is_default and is_main_thread():
+    if process.state.use_signal_handlers and is_default and is_main_thread():
         install_signal_handlers()
 
 
-def _is_caught_in_c(signum: int) -> bool:
+def _is_handled_in_c(signum: int) -> bool:
     """Return whether a C handler takes *signum*, such as faulthandler or a server."""
     try:
         with open("/proc/self/status", "rb") as file:
-            caught = next(line for line in file if line.startswith(b"SigCgt:"))
-        return bool(int(caught.split()[1], 16) >> (signum - 1) & 1)
+            mask = next(line for line in file if line.startswith(b"SigCgt:"))
+        return bool(int(mask.split()[1], 16) >> (signum - 1) & 1)
     except (OSError, StopIteration, ValueError, IndexError):  # not Linux
         return False
 
@@ -83,7 +83,7 @@ def handle_signal(signum: int, frame: FrameType | None) -> None:
     elif _is_holding_locks():
         # The sending threads would wait for these locks. Let the interrupted log call
         # finish, and raise the signal again.
-        _raise_later(signum)
+        _schedule_signal(signum)
     elif os.getpid() == 1:
         # The kernel ignores default actions for a container's init.
         drain(get_registered())
@@ -107,7 +107,7 @@ def _is_holding_locks() -> bool:
     return False
 
 
-def _raise_later(signum: int) -> None:
+def _schedule_signal(signum: int) -> None:
     """Send *signum* again in 10 ms; a log call takes about 10 us."""
     # A thread and not setitimer, which would replace a timer of the application.
     timer = threading.Timer(0.01, os.kill, (os.getpid(), signum))

@@ -13,7 +13,7 @@ def pluralize(noun: str, number: int) -> str:
     return noun if number == 1 else f"{noun}s"
 
 
-def format_names(names: list[str], most: int = 5) -> str:
-    """Return *names* on one line; if there are many, only the first *most*."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def format_names(names: list[str], limit: int = 5) -> str:
+    """Return *names* on one line; if there are many, only the first *limit*."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

@@ -84,7 +84,7 @@ def read_answer(
             and "Retry-After" not in headers,
         )
     if status in _UNAUTHORIZED_STATUSES:
-        message = f"{message} and refuses {key.describe('the key')}"
+        message = f"{message} and refuses {key.format_masked('the key')}"
     return Delivery.all_pending(
         # 3xx, 404, 405 and the like: the host or its path is wrong.
         size,

@@ -11,7 +11,7 @@ import socket
 import sys
 from typing import Any
 
-from .._runtime.faults import CLOSED, describe_fault, list_causes
+from .._runtime.network_errors import CLOSED, format_network_error, list_exception_chain
 
 CHECK_PROXY = "check HTTPS_PROXY, ALL_PROXY and NO_PROXY"
 
@@ -32,7 +32,7 @@ def find_root_cause(
     Args:
         outer: The exception the application was handling before; the chain ends there.
     """
-    return list_causes(error, outer)[-1]
+    return list_exception_chain(error, outer)[-1]
 
 
 def describe_failure(
@@ -58,7 +58,7 @@ def describe_failure(
         return f"the certificate of {peer} is not trusted"
     if ssl is not None and isinstance(error, ssl.SSLError):
         return f"the TLS connection to {peer} failed"
-    fault = describe_fault(error, seconds=seconds)
+    fault = format_network_error(error, seconds=seconds)
     if fault == CLOSED:
         return f"{peer} {fault} without an answer"
     if fault is None and isinstance(error, http.client.HTTPException):

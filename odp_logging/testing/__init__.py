@@ -146,7 +146,7 @@ class EmulatedOdp:
 
         It counts waiting, rejected and dropped events of every client of this process.
         """
-        return self._undelivered.describe(timeout)
+        return self._undelivered.format_report(timeout)
 
     @contextmanager
     def failing(
@@ -228,7 +228,7 @@ def emulated() -> Iterator[EmulatedOdp]:
     block_if_testing()  # not undone at the end of this block
     with Emulator() as running:
         odp = EmulatedOdp(running)
-        before = interception.set_block(_Redirection(odp))
+        before = interception.set_block(_Redirect(odp))
         try:
             yield odp
         finally:
@@ -236,7 +236,7 @@ def emulated() -> Iterator[EmulatedOdp]:
             odp._undelivered.drop("emulator_stopped")
 
 
-class _Redirection(NetworkBlock):
+class _Redirect(NetworkBlock):
     """Sends blocked events to the emulator, with a client of its own."""
 
     def __init__(self, odp: EmulatedOdp) -> None:

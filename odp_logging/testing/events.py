@@ -9,7 +9,7 @@ from typing import Any
 from .._events.batch import Invalid
 from .._events.event import OdpEvent
 from .._runtime.text import pluralize
-from .matching import Expectation, explain_mismatch, format_events
+from .matching import Expectation, format_events, format_mismatch
 
 
 class Events(list[OdpEvent]):
@@ -133,7 +133,7 @@ class Events(list[OdpEvent]):
         values = f" with {expectation}" if str(expectation) else ""
         expected = f"{count or 'no'} {pluralize('event', count)}"
         raise AssertionError(
-            explain_mismatch(
+            format_mismatch(
                 f"expected {expected}{values}; got {len(found) or 'none'}",
                 expectation,
                 tuple(self),

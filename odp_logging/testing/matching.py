@@ -110,9 +110,11 @@ class Expectation:
         return scores.index(max(scores))
 
     def __str__(self) -> str:
-        parts = [f"{name} {_shorten(value)}" for name, value in self._texts.items()]
-        parts += [f"{k}={_shorten(v)}" for k, v in self._identifiers.items()]
-        parts += [f"{k}={_shorten(v)}" for k, v in self._data.items()]
+        parts = [
+            f"{name} {_format_value(value)}" for name, value in self._texts.items()
+        ]
+        parts += [f"{k}={_format_value(v)}" for k, v in self._identifiers.items()]
+        parts += [f"{k}={_format_value(v)}" for k, v in self._data.items()]
         return ", ".join(parts)
 
 
@@ -166,8 +168,8 @@ def _get_nested_value(data: Any, name: str) -> Any:
 # The text of a failed assertion.
 
 
-def explain_mismatch(
-    headline: str,
+def format_mismatch(
+    title: str,
     expectation: Expectation,
     events: Sequence[OdpEvent],
     origins: Mapping[OdpEvent, str],
@@ -176,7 +178,7 @@ def explain_mismatch(
     show_closest: bool,
 ) -> str:
     """
-    Return *headline*, a comparison with the closest event, and a list of all events.
+    Return *title*, a comparison with the closest event, and a list of all events.
 
     Args:
         origins: File and line of the log calls, as far as they are known.
@@ -192,19 +194,19 @@ def explain_mismatch(
         lines += _format_comparison(expectation.compare(event))
     lines += ["", *format_events(events, rejected, expectation)]
     return "\n".join(
-        [headline, *(_truncate(line.rstrip(), _MAX_LINE_LENGTH) for line in lines)]
+        [title, *(_truncate(line.rstrip(), _MAX_LINE_LENGTH) for line in lines)]
     )
 
 
 def _format_comparison(parts: Sequence[Part]) -> list[str]:
     rows = []
     for part in parts:
-        actual = "nothing" if part.actual is _ABSENT else _shorten(part.actual)
+        actual = "nothing" if part.actual is _ABSENT else _format_value(part.actual)
         if part.is_equal:
             rows.append((f"    {part.name}", actual, ""))
         else:
             rows.append(
-                (f"  ! {part.name}", actual, f"wanted {_shorten(part.expected)}")
+                (f"  ! {part.name}", actual, f"wanted {_format_value(part.expected)}")
             )
     return _align_columns(rows)
 
@@ -271,10 +273,10 @@ def _format_rejection(invalid: Invalid) -> str:
 
 
 def _format_pairs(values: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={_shorten(value)}" for name, value in values.items())
+    return " ".join(f"{name}={_format_value(value)}" for name, value in values.items())
 
 
-def _shorten(value: object) -> str:
+def _format_value(value: object) -> str:
     return _truncate(repr(value), _MAX_CELL_LENGTH)
 
 

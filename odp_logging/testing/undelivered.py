@@ -17,7 +17,7 @@ class UndeliveredEvents:
     def __init__(self) -> None:
         self._before = {flusher: flusher.store.counts() for flusher in _list_flushers()}
 
-    def describe(self, timeout: float) -> str:
+    def format_report(self, timeout: float) -> str:
         """
         Flush all clients; return a line with the undelivered events, "" for none.
 
@@ -28,7 +28,7 @@ class UndeliveredEvents:
         losses = [
             loss
             for flusher in _list_flushers()
-            for loss in _describe_losses(flusher, self._before.get(flusher, Counts()))
+            for loss in _format_losses(flusher, self._before.get(flusher, Counts()))
         ]
         # Each line once: several clients of a test fail for the same reason.
         return "; ".join(dict.fromkeys(losses))
@@ -77,15 +77,15 @@ def _list_flushers() -> list[Flusher]:
     return [flusher for flusher in registered if isinstance(flusher, Flusher)]
 
 
-def _describe_losses(flusher: Flusher, before: Counts) -> list[str]:
+def _format_losses(flusher: Flusher, before: Counts) -> list[str]:
     counts = flusher.store.counts()
     losses = []
     if counts.waiting > before.waiting:
         cause = flusher.status.last_error or "they were not sent"
         losses.append(f"{counts.waiting - before.waiting} waiting: {cause}")
     for outcome in ("rejected", "dropped"):
-        earlier = getattr(before, outcome)
+        previous = getattr(before, outcome)
         for reason, count in getattr(counts, outcome).items():
-            if count > earlier.get(reason, 0):
-                losses.append(f"{count - earlier.get(reason, 0)} {outcome}: {reason}")
+            if count > previous.get(reason, 0):
+                losses.append(f"{count - previous.get(reason, 0)} {outcome}: {reason}")
     return losses

@@ -18,7 +18,7 @@ from typing import Any
 
 from odp_logging import OdpEvent
 from odp_logging._config.queue_url import QueueUrl, parse_queue_url
-from odp_logging._runtime.secret import FullyHiddenSecret
+from odp_logging._runtime.secret import OpaqueSecret
 from odp_logging._stores.queue.messages import QueueMessage, build_key
 from odp_logging._stores.queue.postgresql.engine import PostgresEngine
 
@@ -44,7 +44,7 @@ _HEADER = (
 def build_engine(text: str) -> PostgresEngine:
     """Return an engine for the queue *text*."""
     PostgresEngine.load()
-    url = parse_queue_url(FullyHiddenSecret(text))
+    url = parse_queue_url(OpaqueSecret(text))
     assert isinstance(url, QueueUrl)
     return PostgresEngine(url)
 

@@ -170,11 +170,11 @@ def _read_ticks(pid: int, *, ended: bool = False) -> int:
 def fill(url: str, count: int) -> int:
     """Hand over so many events, each with an identifier of its own; return bytes."""
     from odp_logging._config.queue_url import QueueUrl, parse_queue_url
-    from odp_logging._runtime.secret import FullyHiddenSecret
+    from odp_logging._runtime.secret import OpaqueSecret
     from odp_logging._stores.queue.engines import find_engine
     from odp_logging._stores.queue.store import QueueStore
 
-    parsed = parse_queue_url(FullyHiddenSecret(url))
+    parsed = parse_queue_url(OpaqueSecret(url))
     assert isinstance(parsed, QueueUrl)
     engine = find_engine(parsed)
     engine.load()

@@ -9,7 +9,7 @@ from odp_logging._capture.near_miss import (
     count_edits,
     find_missing_extra,
     find_near_miss,
-    is_suspect,
+    is_candidate,
 )
 
 IDENTIFIERS = {"email": "ada@example.com"}
@@ -44,7 +44,7 @@ def test_a_misspelt_name_alone_is_a_near_miss(name, field):
     for fields in ({name: "x"}, {"request": 17, name: "x"}):
         found = find_near_miss(fields)
         assert f'"{name}"' in found and f'did you mean "{field}"?' in found
-    assert is_suspect(name)
+    assert is_candidate(name)
 
 
 @pytest.mark.parametrize("name", [name for name in FIELD_NAMES if name != "odp_action"])
@@ -63,10 +63,10 @@ def test_action_beside_another_field_is_a_near_miss():
 
 def test_bound_fields_are_none_but_a_misspelt_one_is():
     """The misspelt one is named, not those that are right."""
-    assert find_near_miss({"odp_identifiers": IDENTIFIERS}, may_be_bound=True) is None
-    for may_be_bound in (True, False):
+    assert find_near_miss({"odp_identifiers": IDENTIFIERS}, can_be_bound=True) is None
+    for can_be_bound in (True, False):
         fields = {"odp_identifiers": IDENTIFIERS, "odp_datas": {}}
-        assert find_near_miss(fields, may_be_bound=may_be_bound) == (
+        assert find_near_miss(fields, can_be_bound=can_be_bound) == (
             '"odp_datas" is not a field of an event; did you mean "odp_data"?'
             ' An event needs "odp_action", too'
         )
@@ -135,7 +135,7 @@ def test_a_plain_record_is_no_near_miss():
     """None of the attributes that logging sets resembles a field."""
     record = logging.makeLogRecord({})
     assert find_near_miss(record.__dict__) is None
-    assert not [name for name in record.__dict__ if is_suspect(name)]
+    assert not [name for name in record.__dict__ if is_candidate(name)]
 
 
 def test_an_event_as_documented_is_no_near_miss():
@@ -179,5 +179,5 @@ def test_edits_are_counted(given, word, edits):
 
 def test_a_long_or_unusual_name_is_no_near_miss():
     """Names may be generated, and may hold anything."""
-    assert not is_suspect("odp" * 100_000)
+    assert not is_candidate("odp" * 100_000)
     assert find_near_miss({"odp\ud800\n": {}, "odp_\ud800": {}}) is None

@@ -14,7 +14,7 @@ import pytest
 from odp_logging import ConfigurationError, OdpClient, OdpHandler, OdpProcessor
 from odp_logging._cli.main import main
 from odp_logging._config.queue_url import QueueUrl, parse_queue_url
-from odp_logging._runtime.secret import FullyHiddenSecret
+from odp_logging._runtime.secret import OpaqueSecret
 
 from ..hostile.test_secrets import everything_of, our_frames
 from ..redis_server import needs_redis
@@ -144,7 +144,7 @@ def test_commands_do_not_show_the_password(url, capsys):
 
 def parse_good_url(text: str) -> QueueUrl:
     """Return the parts of a valid URL."""
-    url = parse_queue_url(FullyHiddenSecret(text))
+    url = parse_queue_url(OpaqueSecret(text))
     assert isinstance(url, QueueUrl), url
     return url
 
@@ -156,7 +156,7 @@ def test_a_url_has_its_parts():
         "&account=shop&high_water=9"
     )
 
-    assert url.engine == "redis" and url.is_private and url.flavours == ("cluster",)
+    assert url.engine == "redis" and url.is_private and url.variants == ("cluster",)
     assert url.hosts == (("a", 1), ("::1", 2), ("c", None))
     assert url.path == "3"
     assert url.credentials.get_secret_value() == ("us@er", "p/w")
@@ -184,9 +184,7 @@ def test_a_url_has_its_parts():
 )
 def test_a_text_that_is_no_url_of_a_queue_is_refused(text):
     """Bad brackets, a fragment or missing parts, on every Python."""
-    assert str(parse_queue_url(FullyHiddenSecret(text))).startswith(
-        "a URL such as redis://"
-    )
+    assert str(parse_queue_url(OpaqueSecret(text))).startswith("a URL such as redis://")
 
 
 def test_a_new_password_does_not_move_the_spool():

@@ -27,7 +27,7 @@ def test_drain_has_a_deadline() -> None:
     flusher = make_flusher(transport)
     put_events(flusher, "a")
     deadline = time.monotonic() + 10
-    flusher.begin_drain(deadline)
+    flusher.start_drain(deadline)
 
     assert flusher.end_drain(deadline)
     assert transport.deadlines == [deadline]
@@ -54,7 +54,7 @@ def test_every_put_drains_with_inline_delivery() -> None:
     put_events(flusher, "a")
     flusher.use_inline_delivery(lambda flusher: drained.append("drained"))
     deadline = time.monotonic() + 10
-    flusher.begin_drain(deadline)
+    flusher.start_drain(deadline)
     flusher.end_drain(deadline)
     put_events(flusher, "b")
     put_events(flusher, "c")
@@ -86,7 +86,7 @@ def drain(flusher: Flusher, *, timeout: float, limit: float) -> tuple[bool, floa
     """Drain as at exit; return whether no event is left, and the seconds it took."""
     start = time.monotonic()
     deadlines = start + timeout, start + limit
-    flusher.begin_drain(*deadlines)
+    flusher.start_drain(*deadlines)
     return flusher.end_drain(*deadlines), time.monotonic() - start
 
 

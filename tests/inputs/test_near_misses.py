@@ -19,7 +19,7 @@ WHO = {"email": "ada@example.com"}
 @pytest.fixture(autouse=True)
 def forget(monkeypatch):
     """Let each test be the first that logs, and count its lines alone."""
-    call_sites.EXAMINED_LINES.clear()
+    call_sites.SEEN_LINES.clear()
     call_sites._get_diagnostics.cache_clear()
 
 

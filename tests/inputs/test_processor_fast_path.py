@@ -85,7 +85,7 @@ def list_sent(client: OdpClient, emulator: Emulator) -> list[Any]:
 def test_common_events_take_the_fast_path(client, emulator, general_calls, fields):
     """The same event arrives as on the general path, and the rest is printed."""
     fast, general = OdpProcessor(client), OdpProcessor(client)
-    general._allows_fast_path = False
+    general._can_use_fast_path = False
     process(fast, fields)  # the first one refreshes what is known of structlog
     general_calls.clear()
     printed = process(fast, fields)

@@ -17,7 +17,7 @@ class FakeFlusher:
         self.deadlines: list[float] = []
         self.done = done
 
-    def begin_drain(self, deadline: float, limit: float = 0.0) -> None:
+    def start_drain(self, deadline: float, limit: float = 0.0) -> None:
         self.deadlines.append(deadline)
 
     def end_drain(self, deadline: float, limit: float = 0.0) -> bool:

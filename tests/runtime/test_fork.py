@@ -69,7 +69,7 @@ def test_a_child_starts_with_a_fresh_state() -> None:
     assert kept == {
         "flushers",
         "real_exit",
-        "wants_signal_handlers",
+        "use_signal_handlers",
         "runs_no_signal_handlers",
     }
     assert child.is_forked

@@ -147,8 +147,8 @@ def test_losses_are_reported(
     fresh_state: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The number of lost events is one line on stderr; no loss writes no line."""
-    shutdown._report_undelivered(3, 0.1, reachable=True)
-    shutdown._report_undelivered(0, 0.1, reachable=True)
+    shutdown._report_undelivered(3, 0.1, has_destination=True)
+    shutdown._report_undelivered(0, 0.1, has_destination=True)
 
     output = capsys.readouterr().err
     assert output.count("\n") == 1
@@ -161,7 +161,7 @@ def test_late_losses_are_reported_once(
 ) -> None:
     """Losses of several exit callbacks after the last drain write one line in all."""
     for _ in range(5):
-        shutdown._report_undelivered(1, 0.1, reachable=False)
+        shutdown._report_undelivered(1, 0.1, has_destination=False)
 
     output = capsys.readouterr().err
     assert output.count("\n") == 2

@@ -30,7 +30,7 @@ def test_nothing_is_sent_while_the_host_is_blocked() -> None:
     assert blocked.requests == 0
     assert len(inner.sent) == 1
     assert not sent.pending
-    assert "https://odp.test" in block.describe_deferred()[0]
+    assert "https://odp.test" in block.format_deferred()[0]
 
 
 def test_other_hosts_are_not_blocked() -> None:

@@ -127,7 +127,7 @@ def import_application(name: str) -> CheckResult:
 
 
 def _configure(module: ModuleType, member: str) -> CheckResult | None:
-    """Call *member* of *module*, or give it to dictConfig; return a result on failure."""
+    """Call *member* of *module*, or give it to dictConfig; return a failure if any."""
     name = f"{module.__name__}.{member}"
     code = f"import {module.__name__}; {name}"
     try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..._config.checks import is_placeholder
 from ..._config.destination import Destination, check_region
-from ..._config.environment import find_environment_problems
+from ..._config.environment import find_environment_errors
 from ..._config.load import load
 from ..._config.settings import Config
 from ...exceptions import ConfigurationError
@@ -35,7 +35,7 @@ def check_environment() -> tuple[Config | None, list[CheckResult]]:
         CheckResult("problem", "environment", text, "fix the variable, or unset it")
         for text in errors
     ]
-    results += map(_report_variable, find_environment_problems().values())
+    results += map(_report_variable, find_environment_errors().values())
     return config, results
 
 
@@ -98,7 +98,7 @@ def _check_destination(
         )
         return
     source = config.find_source("api_key")
-    text = f"{destination.api_key.describe('the key')} is from {source}"
+    text = f"{destination.api_key.format_masked('the key')} is from {source}"
     yield _check_key(text, config, send=send)
     yield _check_region(config, destination)
 

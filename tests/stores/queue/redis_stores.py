@@ -8,7 +8,7 @@ from typing import Any
 from odp_logging import OdpEvent
 from odp_logging._config.queue_url import QueueUrl, parse_queue_url
 from odp_logging._runtime.lock import monotonic
-from odp_logging._runtime.secret import FullyHiddenSecret
+from odp_logging._runtime.secret import OpaqueSecret
 from odp_logging._stores.queue.base import LEASE_SECONDS
 from odp_logging._stores.queue.redis.engine import RedisEngine
 from odp_logging._stores.queue.redis.streams import GROUP
@@ -37,7 +37,7 @@ class Warnings(list[str]):
 
 def parse_url(text: str) -> QueueUrl:
     """Return the parts of the URL *text*."""
-    url = parse_queue_url(FullyHiddenSecret(text))
+    url = parse_queue_url(OpaqueSecret(text))
     assert isinstance(url, QueueUrl), url
     return url
 

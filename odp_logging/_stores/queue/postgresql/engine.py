@@ -265,7 +265,7 @@ class PostgresEngine(QueueEngine):
 def _check(url: QueueUrl) -> None:
     if url.is_private:
         raise ValueError("its scheme is postgresql; use sslmode=verify-full for TLS")
-    if url.flavours:
+    if url.variants:
         raise ValueError("its scheme is postgresql, without a + and a driver")
     if "/" in url.path:
         raise ValueError("its path must be the name of a database")

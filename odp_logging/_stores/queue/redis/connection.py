@@ -49,8 +49,8 @@ class Servers:
 
     def __init__(self, url: QueueUrl, clock: Callable[[], float] = monotonic) -> None:
         _check(url)
-        self.is_cluster = "cluster" in url.flavours
-        self.is_sentinel = "sentinel" in url.flavours
+        self.is_cluster = "cluster" in url.variants
+        self.is_sentinel = "sentinel" in url.variants
         self._url = url
         self._clock = clock
         self._startup_nodes = url.hosts
@@ -241,21 +241,21 @@ class Servers:
 
 
 def _check(url: QueueUrl) -> None:
-    if url.flavours == ("sentinel",):
+    if url.variants == ("sentinel",):
         _check_sentinel(url)
         return
-    if url.flavours not in ((), ("cluster",)):
+    if url.variants not in ((), ("cluster",)):
         raise ValueError("its scheme has +cluster, +sentinel or no word after a +")
     if url.path and not url.path.isdecimal():
         raise ValueError("its path must be the number of a database, such as /0")
-    if url.flavours and url.path not in ("", "0"):
+    if url.variants and url.path not in ("", "0"):
         raise ValueError("a cluster has database 0 only")
-    if len(url.hosts) > 1 and not url.flavours:
+    if len(url.hosts) > 1 and not url.variants:
         raise ValueError(
             "it names several hosts; use redis+cluster:// for a cluster, and"
             " redis+sentinel:// for Sentinels"
         )
-    if url.flavours and url.is_private and not _has_host_name_check():
+    if url.variants and url.is_private and not _has_host_name_check():
         raise ValueError(
             "rediss+cluster:// needs the module redis in version 6 or newer"
         )

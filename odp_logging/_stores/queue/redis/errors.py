@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import re
 
-from ...._runtime.faults import UNTRUSTED, describe_fault, list_causes
+from ...._runtime.network_errors import (
+    UNTRUSTED,
+    format_network_error,
+    list_exception_chain,
+)
 from .sockets import MAX_ENTRIES_BYTES, ResponseTooLarge
 
 _CODES = {
@@ -124,15 +128,15 @@ def format_connection_error(
         # Not a fault of the network. The name is what its report needs.
         return f"gave an answer that cannot be read ({type(error).__name__})"
     # `redis` raises its own exceptions while it handles those of the system.
-    causes = list_causes(error, handled)
+    causes = list_exception_chain(error, handled)
     for cause in reversed(causes):
-        if words := describe_fault(cause, seconds=seconds):
+        if words := format_network_error(cause, seconds=seconds):
             return words
     names = [type(cause).__name__ for cause in causes]
     if "TimeoutError" in names:
-        return str(describe_fault(TimeoutError(), seconds=seconds))
+        return str(format_network_error(TimeoutError(), seconds=seconds))
     if "closed by server" in str(error):
-        return str(describe_fault(ConnectionError(), seconds=seconds))
+        return str(format_network_error(ConnectionError(), seconds=seconds))
     return "gave no answer"
 
 

@@ -1,4 +1,4 @@
-"""Words for faults of a network, the same for HTTP and for queues.
+"""Texts for network errors, the same for HTTP and for queues.
 
 A message never quotes the text of an exception, which may hold addresses or a header.
 """
@@ -16,27 +16,27 @@ REFUSED = "refused the connection"
 CLOSED = "closed the connection"
 
 
-def list_causes(
-    error: BaseException, outer: BaseException | None = None
+def list_exception_chain(
+    error: BaseException, until: BaseException | None = None
 ) -> list[BaseException]:
     """
     Return *error* and the exceptions that led to it: libraries wrap those of sockets.
 
     Args:
-        outer: The exception the application was handling before; the chain ends there.
+        until: The exception the application was handling before; the chain ends there.
     """
-    causes: list[BaseException] = []
+    chain: list[BaseException] = []
     cause: BaseException | None = error
-    while cause is not None and len(causes) < 11:  # a chain may be a cycle
-        causes.append(cause)
+    while cause is not None and len(chain) < 11:  # a chain may be a cycle
+        chain.append(cause)
         inner = cause.__cause__
         if inner is None and not cause.__suppress_context__:
             inner = cause.__context__
-        cause = None if inner is outer else inner
-    return causes
+        cause = None if inner is until else inner
+    return chain
 
 
-def describe_fault(error: BaseException, *, seconds: float) -> str | None:
+def format_network_error(error: BaseException, *, seconds: float) -> str | None:
     """
     Return what a server did that gave no answer, as the end of a sentence about it.
 

@@ -40,9 +40,9 @@ def find_caller(
     return frame.f_code.co_filename, frame.f_lineno
 
 
-def format_place(place: tuple[str, int] | None) -> str:
+def format_location(location: tuple[str, int] | None) -> str:
     """Return file and line as one text; empty if they are not known."""
-    return f"{place[0]}:{place[1]}" if place else ""
+    return f"{location[0]}:{location[1]}" if location else ""
 
 
 def find_function(callback: Any) -> Any:
@@ -60,7 +60,7 @@ def find_function(callback: Any) -> Any:
     return None
 
 
-def describe_callback(setting: str, callback: Any) -> str:
+def format_callback(setting: str, callback: Any) -> str:
     """Return setting, name, file and line of *callback*, as far as they are known."""
     function = find_function(callback)
     named = callback if function is None else function
@@ -72,17 +72,17 @@ def describe_callback(setting: str, callback: Any) -> str:
     return f"{text} ({code.co_filename}:{code.co_firstlineno})"
 
 
-def describe_error(setting: str, callback: Any, error: BaseException) -> str:
+def format_error(setting: str, callback: Any, error: BaseException) -> str:
     """Return what *callback* raised, and at which line of the application."""
-    position = find_position(error)
-    if not position:  # raised by a function in C
-        return f"{describe_callback(setting, callback)} raised {type(error).__name__}"
+    location = find_location(error)
+    if not location:  # raised by a function in C
+        return f"{format_callback(setting, callback)} raised {type(error).__name__}"
     named = find_function(callback) or callback
     name = getattr(named, "__qualname__", type(callback).__qualname__)
-    return f"{setting}={name} raised {type(error).__name__} at {position}"
+    return f"{setting}={name} raised {type(error).__name__} at {location}"
 
 
-def find_position(error: BaseException) -> str:
+def find_location(error: BaseException) -> str:
     """Return file and line of the first frame outside this library; empty if none."""
     # Not the last frame: it may be in a library that the application called.
     trace = error.__traceback__
@@ -121,5 +121,5 @@ def never_returns_value(callback: Any) -> bool:
 
 
 def _is_none(instruction: Any) -> bool:
-    loads = instruction.opname in ("LOAD_CONST", "RETURN_CONST")
-    return loads and instruction.argval is None
+    is_load = instruction.opname in ("LOAD_CONST", "RETURN_CONST")
+    return is_load and instruction.argval is None
