@@ -20,8 +20,8 @@ from .test_spool import spool_with_dead_letters as spool_with_dead_letters
 ESCAPE = "\x1b"
 
 LINE = """
-from odp_logging._cli.terminal import GOOD, print_parts
-print_parts(("1 event ", ""), ("delivered\\x1b", GOOD))
+from odp_logging._cli.terminal import SUCCESS, print_parts
+print_parts(("1 event ", ""), ("delivered\\x1b", SUCCESS))
 import sys
 print(*[name for name in sys.modules if name.partition(".")[0] == "rich"])
 """

@@ -50,10 +50,10 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, Check
         report = json.loads(capsys.readouterr().out)
         assert status == (1 if report["problems"] else 0)
         found: Checks = {}
-        for finding in report["findings"]:
-            assert "\n" not in finding["found"] + finding["advice"]
-            assert finding["advice"] or finding["kind"] == "ok"
-            found.setdefault(finding["check"], []).append(finding)
+        for result in report["findings"]:
+            assert "\n" not in result["found"] + result["advice"]
+            assert result["advice"] or result["kind"] == "ok"
+            found.setdefault(result["check"], []).append(result)
         return status, found
 
     return run
@@ -61,13 +61,13 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, Check
 
 def list_kinds(found: Checks, check: str) -> list[str]:
     """Return the kinds of all findings on *check*."""
-    return [finding["kind"] for finding in found.get(check, ())]
+    return [result["kind"] for result in found.get(check, ())]
 
 
 def get_finding(found: Checks, check: str) -> tuple[str, str]:
     """Return kind and text of the one finding on *check*."""
-    (finding,) = found[check]
-    return finding["kind"], finding["found"]
+    (result,) = found[check]
+    return result["kind"], result["found"]
 
 
 @pytest.fixture

@@ -204,10 +204,10 @@ def test_the_command_in_the_advice_shows_the_error(application, doctor, name, co
     """It does what the doctor did, and not only a part of it."""
     Path("shop_fails.py").write_text("1 / 0\n")
     _, found = doctor("--import", name)
-    (finding,) = found["application"]
-    assert command in finding["advice"]
+    (result,) = found["application"]
+    assert command in result["advice"]
 
-    code = finding["advice"].split("'")[1]
+    code = result["advice"].split("'")[1]
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
     )
@@ -230,12 +230,12 @@ def test_a_variable_that_made_the_import_fail_is_reported_once(
 def test_a_missing_folder_is_named(application, doctor):
     """The folder in which a module was looked for is the most likely mistake."""
     _, found = doctor("--import", "mysite.settings")
-    (finding,) = found["application"]
+    (result,) = found["application"]
 
-    assert finding["found"] == (
+    assert result["found"] == (
         f"there is no module mysite in {os.getcwd()}, and none is installed"
     )
-    assert finding["advice"] == "run this command in the folder that holds mysite"
+    assert result["advice"] == "run this command in the folder that holds mysite"
 
 
 def test_the_report_is_human_readable(application, environment, capsys):

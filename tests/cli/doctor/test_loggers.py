@@ -17,9 +17,9 @@ from .conftest import add_handler
 
 def check(*, imported: bool = True) -> dict[str, CheckResult]:
     """Check the loggers; return the findings by check."""
-    findings = list(check_logging(imported=imported))
-    found = {finding.check: finding for finding in findings}
-    assert len(found) == len(findings)
+    results = list(check_logging(imported=imported))
+    found = {result.check: result for result in results}
+    assert len(found) == len(results)
     return found
 
 
@@ -45,10 +45,10 @@ def test_a_missing_handler_is_a_problem():
 def test_a_level_above_info_is_a_problem(logger_level, handler_level, problem):
     """A level of the logger or the handler that suppresses INFO is a problem."""
     add_handler("shop", logger_level, api_key="k", level=handler_level)
-    finding = check()["levels"]
+    result = check()["levels"]
 
-    assert finding.kind == ("problem" if problem else "ok")
-    assert "OdpHandler on shop" in finding.found
+    assert result.kind == ("problem" if problem else "ok")
+    assert "OdpHandler on shop" in result.found
 
 
 def test_a_logger_with_a_level_of_its_own_counts():
@@ -95,10 +95,10 @@ def test_a_logger_whose_records_reach_no_handler_is_a_problem():
     add_handler(None, api_key="k")
     for name in ("pytest.noise", "shop.orders"):
         logging.getLogger(name).propagate = False
-    finding = check()["propagation"]
+    result = check()["propagation"]
 
-    assert finding.kind == "problem"
-    assert finding.found.startswith("shop.orders leads to no handler at all: propagate")
+    assert result.kind == "problem"
+    assert result.found.startswith("shop.orders leads to no handler at all: propagate")
 
     logging.getLogger("shop.orders").disabled = True
     assert "propagation" not in check()
@@ -120,13 +120,13 @@ def test_two_handlers_on_one_path_are_a_hint():
     """Two handlers to one destination are reported if one record passes both."""
     add_handler("shop", api_key="k")
     add_handler("other", api_key="k")
-    assert all(finding.kind == "ok" for finding in check_logging(imported=True))
+    assert all(result.kind == "ok" for result in check_logging(imported=True))
 
     add_handler(None, api_key="k")
     found = [
-        finding for finding in check_logging(imported=True) if finding.check == "double"
+        result for result in check_logging(imported=True) if result.check == "double"
     ]
-    assert [finding.kind for finding in found] == ["hint"] * 2
+    assert [result.kind for result in found] == ["hint"] * 2
     assert "on other and the root logger: each event is sent once" in found[0].found
 
 
@@ -135,7 +135,7 @@ def test_two_destinations_on_one_path_are_ok():
     add_handler("shop", api_key="k")
     add_handler(None, api_key="another")
 
-    assert {finding.kind for finding in check_logging(imported=True)} == {"ok"}
+    assert {result.kind for result in check_logging(imported=True)} == {"ok"}
 
 
 def test_the_target_of_a_memory_handler_counts():

@@ -20,7 +20,7 @@ from ...transports.conftest import Peer, Script, always, reply
 def check(url: str, seconds: float = 5.0) -> dict[str, CheckResult]:
     """Check the way to *url*; return the findings by check."""
     found = list(check_network(Destination(Secret(KEY), url), seconds=seconds))
-    return {finding.check: finding for finding in found}
+    return {result.check: result for result in found}
 
 
 def test_a_closed_port_is_a_problem():

@@ -120,13 +120,13 @@ def test_the_source_of_each_setting_is_named(emulator, tmp_path, doctor):
     add_handler("b", api_key="another-key-of-others", api_host=emulator.url)
     _, found = doctor()
 
-    texts = [finding["found"] for finding in found["key"]]
+    texts = [result["found"] for result in found["key"]]
     assert texts == [
         "OdpHandler on a: the key …-see is from the datafile of the keyword datafile="
         + NOT_ASKED,
         "OdpHandler on b: the key …hers is from the keyword api_key=" + NOT_ASKED,
     ]
-    texts = [finding["found"] for finding in found["region"]]
+    texts = [result["found"] for result in found["region"]]
     assert texts[0].endswith("from the datafile of the keyword datafile=")
     assert texts[1].endswith("from the keyword api_host=")
 
@@ -152,7 +152,7 @@ def test_unusable_variables_are_named(monkeypatch, doctor):
     monkeypatch.setenv("ODP_API_KEY", "${NO_SUCH}")
     _, found = doctor()
 
-    texts = {finding["found"]: finding["kind"] for finding in found["environment"]}
+    texts = {result["found"]: result["kind"] for result in found["environment"]}
     assert texts["ODP_TIMOUT is no setting; did you mean ODP_TIMEOUT?"] == "problem"
     assert texts["ODP_ZZZ is no setting"] == "hint"
     assert texts["ODP_SPOOL is set, but empty: it counts as not set"] == "hint"
@@ -167,7 +167,7 @@ def test_contradicting_settings_are_a_problem(monkeypatch):
     config, found = check_environment()
 
     assert config is None
-    assert [finding.kind for finding in found] == ["problem"]
+    assert [result.kind for result in found] == ["problem"]
     assert "needs a directory" in found[0].found
 
 

@@ -68,13 +68,13 @@ WHO = '"odp_identifiers": {"vuid": v}'
 )
 def test_a_near_miss_in_the_source_is_a_problem(check, call, expected):
     """It is named with file and line, though its module was not imported."""
-    (finding,) = check(call)
+    (result,) = check(call)
 
-    assert (finding.kind, finding.check) == ("problem", "source")
+    assert (result.kind, result.check) == ("problem", "source")
     line = 3 if call.startswith("async") else 2
-    assert finding.found.startswith(f"zshop/views/orders.py:{line}: ")
-    assert expected in finding.found
-    assert finding.advice
+    assert result.found.startswith(f"zshop/views/orders.py:{line}: ")
+    assert expected in result.found
+    assert result.advice
 
 
 @pytest.mark.parametrize(
@@ -106,17 +106,17 @@ def test_other_log_calls_are_not_reported(check, call):
 )
 def test_fields_that_may_be_completed_elsewhere_are_a_hint(check, call):
     """A bound odp_action, or one in another dict, is not seen here."""
-    (finding,) = check(call)
+    (result,) = check(call)
 
-    assert finding.kind == "hint"
+    assert result.kind == "hint"
 
 
 def test_many_near_misses_are_counted(check):
     """The first twenty are named."""
-    findings = check('log.info("x", odp_acton="a")\n' * 25)
+    results = check('log.info("x", odp_acton="a")\n' * 25)
 
-    assert len(findings) == 21
-    assert findings[-1].found.startswith("5 more log calls")
+    assert len(results) == 21
+    assert results[-1].found.startswith("5 more log calls")
 
 
 def test_packages_inside_the_folder_are_not_read(check, folder):

@@ -43,7 +43,7 @@ def test_the_contents_of_a_spool_are_counted(environment, home, doctor):
     status, found = doctor()
 
     assert status == 0
-    texts = [finding["found"] for finding in found["spool"]]
+    texts = [result["found"] for result in found["spool"]]
     assert "holds 2 events and 2 dead letters in 3 files" in texts[0]
     assert texts[1].startswith("1 event of processes that have ended")
     assert texts[2] == "ODP rejected 2 events, with its reason"

@@ -41,10 +41,10 @@ def test_the_position_of_the_processor_is_checked(before, after, expected):
     """It must stand before renderers, and after merge_contextvars."""
     processor = OdpProcessor(api_key="k", handle_sigterm=False)
     structlog.configure(processors=[*before, processor, *after])
-    (finding,) = check_structlog()
+    (result,) = check_structlog()
 
-    assert finding.kind == ("problem" if expected else "ok")
-    assert expected in finding.found
+    assert result.kind == ("problem" if expected else "ok")
+    assert expected in result.found
 
 
 def test_switches_of_structlog_are_checked():
@@ -55,7 +55,7 @@ def test_switches_of_structlog_are_checked():
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         cache_logger_on_first_use=True,
     )
-    texts = [f"{finding.kind} {finding.found}" for finding in check_structlog()]
+    texts = [f"{result.kind} {result.found}" for result in check_structlog()]
 
     assert texts[0].startswith("ok ")
     assert texts[1] == "problem 2 OdpProcessors stand in one chain"
@@ -72,7 +72,7 @@ def test_structlog_without_an_odp_processor_is_not_checked():
 
 def check_chain(*processors: Any, **more: Any) -> list[str]:
     structlog.configure(processors=processors, **more)
-    return [f"{finding.found} -> {finding.advice}" for finding in check_structlog()]
+    return [f"{result.found} -> {result.advice}" for result in check_structlog()]
 
 
 STDLIB: dict[str, Any] = {"logger_factory": structlog.stdlib.LoggerFactory()}
