@@ -48,7 +48,7 @@ class Builder:
         privacy: Hashes identifiers, and checks what before_send returns.
         reject_placeholders: Leave out identifiers such as ``None`` and ``null``.
         report: Gets the kind and a message about each adjustment, with file and line
-            of the log call, and these alone as the keyword ``place``.
+            of the log call, and these alone as the keyword ``location``.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Builder:
                 self._report(
                     f"adjusted:{kind}",
                     f"{prefix}{_format_message(kind, text)}",
-                    place=origin,
+                    location=origin,
                 )
         changed = self._run_before_send(event)
         if self._left_to_lint and changed is not None:

@@ -81,7 +81,7 @@ def inspect_record(record: logging.LogRecord) -> None:
     try:
         fields = record.__dict__
         path, line = fields["pathname"], fields["lineno"]
-        if _is_structlogs_line(path):
+        if _is_structlog_line(path):
             path, line = find_application_call() or (path, line)
         if not SEEN_LINES.add(path, line):
             return
@@ -93,7 +93,7 @@ def inspect_record(record: logging.LogRecord) -> None:
         pass
 
 
-def _is_structlogs_line(path: Any) -> bool:
+def _is_structlog_line(path: Any) -> bool:
     """Whether structlog called a logger that does not skip structlog's frames."""
     module = sys.modules.get(_STRUCTLOG_BASE)
     return module is not None and path == module.__file__

@@ -44,16 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "drop": "Delete dead letters.",
     }
     list_, show, retry, drop = add_commands(parser, texts).values()
-    for subcommand in (list_, show, retry, drop):
-        add_spool_option(subcommand)
-        add_json_option(subcommand)
-        add_queue_option(subcommand)
-    for subcommand in (list_, show):
-        add_identifiers_option(subcommand)
+    for command_parser in (list_, show, retry, drop):
+        add_spool_option(command_parser)
+        add_json_option(command_parser)
+        add_queue_option(command_parser)
+    for command_parser in (list_, show):
+        add_identifiers_option(command_parser)
     show.add_argument("id", metavar="ID", help="As `dead list` shows it.")
-    for subcommand in (retry, drop):
+    for command_parser in (retry, drop):
         # Required: a forgotten id must not retry or delete all of them.
-        group = subcommand.add_mutually_exclusive_group(required=True)
+        group = command_parser.add_mutually_exclusive_group(required=True)
         group.add_argument("--all", action="store_true", help="All of them.")
         group.add_argument(
             "id", metavar="ID", nargs="*", default=[], help="As `dead list` shows it."

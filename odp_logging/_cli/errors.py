@@ -28,7 +28,7 @@ def mask_arguments(words: Sequence[str]) -> str:
             shown.append(name + "=***" * bool(sign))
         else:
             # What follows an option may be its value.
-            is_value = any(earlier.startswith("-") for earlier in shown)
+            is_value = any(previous.startswith("-") for previous in shown)
             # name=value: the value may be an identifier.
             shown.append("***" if is_value else name + "=***" * bool(sign))
     return " ".join(shown)

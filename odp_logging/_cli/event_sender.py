@@ -68,7 +68,7 @@ class EventSender:
         # Read by the callback below, whenever a build warns.
         index = 0
 
-        def record_warning(kind: str, text: str, *, place: str = "") -> None:
+        def record_warning(kind: str, text: str, *, location: str = "") -> None:
             self.outcome.warnings.append((index, text))
 
         build = build_event_builder(self._config, record_warning)

@@ -171,12 +171,12 @@ def _print_outcome(outcome: Outcome, spool: Path | None) -> None:
             (f"event {index + 1} rejected: ", FAILURE), (reason, ""), file=sys.stderr
         )
     if outcome.undelivered:
-        consequence = f"kept in {spool}, and sent by the next process that uses it"
+        detail = f"kept in {spool}, and sent by the next process that uses it"
         if not outcome.kept:
-            consequence = "not kept; send again, or name a --spool"
+            detail = "not kept; send again, or name a --spool"
         print_parts(
             (f"{format_count(outcome.undelivered, 'event')} not delivered: ", FAILURE),
-            (f"{outcome.error}; {consequence}", ""),
+            (f"{outcome.error}; {detail}", ""),
             file=sys.stderr,
         )
 

@@ -31,7 +31,7 @@ def build_event_builder(
     Return a function that builds events from captures with these settings.
 
     Args:
-        report: Gets kind, text and place of each warning, as `Diagnostics.warn` does.
+        report: Gets each warning with kind, text and location, as `Diagnostics.warn`.
     """
     return LazyBuilder(config, config.before_send, report)
 

@@ -319,9 +319,11 @@ class Router:
         self, reason: str, message: str, origin: tuple[str, int] | None
     ) -> bool:
         """Report a rejected log call; return False if the rate limit left it out."""
-        place = format_location(origin)
-        text = f"{place}: {message}" if place else message
-        is_written = self._diagnostics.warn(f"refused:{reason}", text, place=place)
+        location = format_location(origin)
+        text = f"{location}: {message}" if location else message
+        is_written = self._diagnostics.warn(
+            f"refused:{reason}", text, location=location
+        )
         # An on_drop that logs an event would be called for that one, without an end.
         if reason != "in_callback":
             self._note_rejection(f"invalid: {text}")
@@ -340,8 +342,10 @@ class Router:
         interceptors = self._interceptors
         if not interceptors:
             return False
-        place = format_location(origin)
-        return _offer_to_tests(Invalid(reason, message, place), place, interceptors)
+        location = format_location(origin)
+        return _offer_to_tests(
+            Invalid(reason, message, location), location, interceptors
+        )
 
     def _intercept(
         self, logged: Any, interceptors: tuple[interception.Interceptor, ...]

@@ -215,7 +215,7 @@ def _is_host_url(text: str) -> bool:
 
     # "?" and "#" are refused even at the end: the API's path, which is appended, would
     # become part of the query or fragment.
-    if not _is_graphic(text) or not is_safe_to_show(text):
+    if not _is_visible_ascii(text) or not is_safe_to_show(text):
         return False
     try:
         parts = urlsplit(text)
@@ -276,7 +276,7 @@ def parse_key(value: object) -> Secret | None:
     return value
 
 
-def _is_graphic(text: str) -> bool:
+def _is_visible_ascii(text: str) -> bool:
     # Not a regular expression: compiling one takes about 1 ms at start-up.
     return text.isascii() and text.isprintable() and " " not in text
 

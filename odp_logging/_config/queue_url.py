@@ -60,8 +60,8 @@ class QueueUrl(NamedTuple):
         hosts = ",".join(
             name if port is None else f"{name}:{port}" for name, port in bracketed
         )
-        place = [f"?{name}={value}" for name, value in self.options[:1]]
-        return f"{scheme}://{hosts}/{self.path}" + "".join(place)
+        query = [f"?{name}={value}" for name, value in self.options[:1]]
+        return f"{scheme}://{hosts}/{self.path}" + "".join(query)
 
     @property
     def fingerprint(self) -> str:

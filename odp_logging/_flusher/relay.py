@@ -277,9 +277,9 @@ class _RelayDiagnostics(Diagnostics):
         message: str,
         level: int = logging.WARNING,
         *,
-        place: str = "",
+        location: str = "",
     ) -> bool:
         """Write *message*, except that probes follow: a relay sends no probes."""
         if kind == "configuration":
             return False
-        return super().warn(kind, message, level, place=place)
+        return super().warn(kind, message, level, location=location)

@@ -129,7 +129,7 @@ class Reports:
     def _warn_invalid(self, invalid: Invalid, line: str) -> bool:
         """Write *line*; return False if the rate limit left it out."""
         return self.diagnostics.warn(
-            f"invalid:{invalid.reason}", line, place=invalid.origin
+            f"invalid:{invalid.reason}", line, location=invalid.origin
         )
 
     def _report_rejected(self, batch: Batch, delivery: Delivery) -> None:

@@ -26,8 +26,8 @@ _MAX_RECENT_LINES = 100
 INTERVAL = 60.0
 """Seconds in which further lines of the same kind are counted instead of written."""
 
-_MAX_PLACES = 100
-"""Places of log calls with a rate limit of their own, over all kinds; about 30 kB."""
+_MAX_LOCATIONS = 100
+"""Log calls with a rate limit of their own, over all kinds; they take about 30 kB."""
 
 _LOCK_TIMEOUT_SECONDS = 1.0
 """Longest wait for another thread's line. A handler of the application may block while
@@ -83,7 +83,7 @@ RECENT_LINES = RecentLines()
 
 class Diagnostics:
     """
-    Write warnings to the logger ``odp_logging``, rate-limited by kind and place.
+    Write warnings to the logger ``odp_logging``, rate-limited by kind and location.
 
     Lines hold counts, settings and positions in code, never a key, an identifier or a
     payload. `warn` never raises. Thread-safe.
@@ -102,7 +102,7 @@ class Diagnostics:
         self._writing = OwnedLock()
         self._is_main_thread_only = False
         self._limits: dict[tuple[str, str], _RateLimit] = {}
-        self._place_count = 0
+        self._location_count = 0
 
     def warn(
         self,
@@ -110,19 +110,19 @@ class Diagnostics:
         message: str,
         level: int = logging.WARNING,
         *,
-        place: str = "",
+        location: str = "",
     ) -> bool:
         """
         Write *message*, unless its *kind* was written within the last minute.
 
         Args:
-            place: File and line of a log call. Each place has a rate limit of its own;
-                beyond 100 places, further ones share the limit of the kind.
+            location: File and line of a log call. Each has a rate limit of its own;
+                beyond 100 locations, further ones share the limit of the kind.
 
         Returns:
             Whether the line was written, or is silenced by a level.
         """
-        limit = self._limits.get((kind, place)) or self._add_limit(kind, place)
+        limit = self._limits.get((kind, location)) or self._add_limit(kind, location)
         number, now = next(limit.counter), self._clock()
         if limit.is_active(now):
             # Without a lock: each event of an unconfigured client comes here.
@@ -144,13 +144,13 @@ class Diagnostics:
             pass
         return True
 
-    def _add_limit(self, kind: str, place: str) -> _RateLimit:
+    def _add_limit(self, kind: str, location: str) -> _RateLimit:
         # Without a lock: threads that come here at once exceed the bound by as many.
-        if place and self._place_count >= _MAX_PLACES:
-            place = ""
-        elif place:
-            self._place_count += 1
-        return self._limits.setdefault((kind, place), _RateLimit())
+        if location and self._location_count >= _MAX_LOCATIONS:
+            location = ""
+        elif location:
+            self._location_count += 1
+        return self._limits.setdefault((kind, location), _RateLimit())
 
     def debug(self, message: str) -> None:
         """

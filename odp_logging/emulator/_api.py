@@ -44,7 +44,7 @@ class Response:
     latency: float = 0.0
 
 
-class Odp:
+class EventsApi:
     """The events API: validation, faults and ledger. Thread-safe."""
 
     def __init__(self, ledger: Ledger, faults: Faults, *, key: str | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ._access import Access
-from ._api import Odp
+from ._api import EventsApi
 from ._faults import Fault, Faults
 from ._http import Handler
 from ._ledger import EVENTS_PATH, Ledger
@@ -53,7 +53,7 @@ class Emulator:
         self._access = Access(token, allow_remote=allow_remote)
         self._port = port
         self._ping_interval = ping_interval
-        self._odp = Odp(Ledger(), Faults(random.Random(seed)), key=key)
+        self._api = EventsApi(Ledger(), Faults(random.Random(seed)), key=key)
         self._lock = threading.Lock()
         self._server: Server | None = None
 
@@ -65,7 +65,7 @@ class Emulator:
                     (self._host, self._port),
                     Handler,
                     route=route,
-                    odp=self._odp,
+                    api=self._api,
                     access=self._access,
                     ping_interval=self._ping_interval,
                 )
@@ -117,15 +117,15 @@ class Emulator:
 
     def stats(self) -> dict[str, Any]:
         """Return the current counts, as ``GET /_emulator/stats`` does."""
-        return self._odp.get_stats()
+        return self._api.get_stats()
 
     def events(self, since: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
         """Return the latest entries with a serial above *since*, oldest first."""
-        return self._odp.list_entries(since, limit)
+        return self._api.list_entries(since, limit)
 
     def requests(self) -> list[dict[str, Any]]:
         """Return the latest 1,000 requests to the events API, oldest first."""
-        requests = self._odp.ledger.list_requests()
+        requests = self._api.ledger.list_requests()
         return [request for request in requests if request["path"] == EVENTS_PATH]
 
     def wait_for_requests(
@@ -135,15 +135,15 @@ class Emulator:
 
         Requests to other paths are among them. Returns none after *timeout* seconds.
         """
-        return self._odp.ledger.wait_for_requests(since, timeout)
+        return self._api.ledger.wait_for_requests(since, timeout)
 
     def diagnostics(self) -> list[dict[str, Any]]:
         """Return the latest 500 lines that libraries reported, oldest first."""
-        return self._odp.diagnostics.list_lines()
+        return self._api.diagnostics.list_lines()
 
     def wait_for(self, unique: int, timeout: float = 10.0) -> bool:
         """Wait until *unique* events were accepted; return False after *timeout*."""
-        return self._odp.ledger.wait_for(unique, timeout)
+        return self._api.ledger.wait_for(unique, timeout)
 
     def fault(self, **fields: Any) -> None:
         """Add one fault, with the fields of ``POST /_emulator/faults``.
@@ -151,17 +151,17 @@ class Emulator:
         Raises:
             ValueError: a field is invalid; the message names it and a valid value.
         """
-        self._odp.faults.add(Fault.read(fields))
-        self._odp.ledger.notify_all()
+        self._api.faults.add(Fault.read(fields))
+        self._api.ledger.notify_all()
 
     def clear_faults(self) -> None:
         """Unset all faults."""
-        self._odp.faults.clear()
-        self._odp.ledger.notify_all()
+        self._api.faults.clear()
+        self._api.ledger.notify_all()
 
     def clear(self) -> None:
         """Empty the ledger; serials continue."""
-        self._odp.clear()
+        self._api.clear()
 
 
 def _check_address(host: str, *, allow_remote: bool) -> str:

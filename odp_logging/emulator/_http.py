@@ -138,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
         response = Response(status, text, "text/plain; charset=utf-8")
         # Not for 403: a page of another site must not fill the ledger.
         if self.url_path == EVENTS_PATH and status != 403:
-            response = self.server.odp.record_refusal(
+            response = self.server.api.record_refusal(
                 self.lower_headers(), status, reason, connection=self.serial
             )
         self.send(response)

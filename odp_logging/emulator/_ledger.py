@@ -103,6 +103,7 @@ class Ledger:
         serialized = _serialize_request(request, status=status, ids=ids)
         serialized["lost"] = len(events) - len(accepted) - len(invalid)
         serialized["rejected"] = len(invalid)
+        # "answer" is the public key of the response.
         serialized["answer"] = dict(response or {})
         with self._changed:
             self._counts.requests += 1

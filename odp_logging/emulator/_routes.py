@@ -46,7 +46,7 @@ def _send_path_error(
     """Answer a request for an unknown path; record it unless a browser sent it."""
     is_browser = handler.command in ("GET", "HEAD")
     if handler.url_path.startswith("/v3") or not is_browser:
-        handler.server.odp.record_path_error(
+        handler.server.api.record_path_error(
             handler.lower_headers(),
             response,
             method=handler.command[:_MAX_METHOD_CHARACTERS],
@@ -61,7 +61,7 @@ def _send_path_error(
 
 
 def _receive_events(handler: Handler) -> None:
-    response = handler.server.odp.receive(
+    response = handler.server.api.receive(
         handler.lower_headers(), handler.body, connection=handler.serial
     )
     handler.release_body()  # a fault's latency may be long
@@ -73,7 +73,7 @@ def _receive_events(handler: Handler) -> None:
 
 def _receive_query(handler: Handler) -> None:
     handler.send(
-        handler.server.odp.receive_query(
+        handler.server.api.receive_query(
             handler.lower_headers(),
             handler.body,
             path=handler.url_path,
@@ -96,15 +96,15 @@ def _send_health(handler: Handler) -> None:
 
 
 def _send_stats(handler: Handler) -> None:
-    handler.send_json(handler.server.odp.get_stats())
+    handler.send_json(handler.server.api.get_stats())
 
 
 def _send_entries(handler: Handler) -> None:
-    _send_range(handler, handler.server.odp.list_raw_entries)
+    _send_range(handler, handler.server.api.list_raw_entries)
 
 
 def _send_requests(handler: Handler) -> None:
-    _send_range(handler, handler.server.odp.list_raw_requests)
+    _send_range(handler, handler.server.api.list_raw_requests)
 
 
 def _send_range(handler: Handler, read: Callable[[int, int], Iterator[bytes]]) -> None:
@@ -122,7 +122,7 @@ def _send_checks(handler: Handler) -> None:
 
 
 def _clear_ledger(handler: Handler) -> None:
-    handler.server.odp.clear()
+    handler.server.api.clear()
     handler.send(Response(204))
 
 
@@ -140,7 +140,7 @@ def _open_stream(handler: Handler) -> None:
     try:
         handler.start_stream()
         stream = Stream(
-            server.odp,
+            server.api,
             handler.write,
             since=since,
             since_request=since_request,
@@ -160,14 +160,14 @@ def _parse_since(handler: Handler) -> int | None:
 
 
 def _list_library(handler: Handler) -> None:
-    handler.send_json(handler.server.odp.diagnostics.list_lines())
+    handler.send_json(handler.server.api.diagnostics.list_lines())
 
 
 def _receive_report(handler: Handler) -> None:
     if not _is_json(handler):
         return handler.send_api_error(415, "Content-Type must be application/json.")
     handler.send(
-        handler.server.odp.receive_report(handler.lower_headers(), handler.body)
+        handler.server.api.receive_report(handler.lower_headers(), handler.body)
     )
 
 
@@ -181,7 +181,7 @@ def _is_json(handler: Handler) -> bool:
 
 
 def _list_faults(handler: Handler) -> None:
-    handler.send_json(handler.server.odp.faults.list_active())
+    handler.send_json(handler.server.api.faults.list_active())
 
 
 def _add_faults(handler: Handler) -> None:
@@ -197,20 +197,20 @@ def _add_faults(handler: Handler) -> None:
         return handler.send_api_error(
             400, "the body must be JSON: one fault or a list of faults"
         )
-    handler.server.odp.faults.add(*faults)
-    handler.server.odp.ledger.notify_all()
+    handler.server.api.faults.add(*faults)
+    handler.server.api.ledger.notify_all()
     _list_faults(handler)
 
 
 def _clear_faults(handler: Handler) -> None:
-    faults = handler.server.odp.faults
+    faults = handler.server.api.faults
     if "id" not in parse_qs(handler.query, keep_blank_values=True):
         faults.clear()
     elif (serial := _parse_number(handler, "id", "")) is None:
         return handler.send_api_error(400, "id must be a whole number, such as 1")
     elif not faults.remove(serial):
         return handler.send_api_error(404, "No fault with this id is set.")
-    handler.server.odp.ledger.notify_all()
+    handler.server.api.ledger.notify_all()
     handler.send(Response(204))
 
 

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from ._access import Access
-from ._api import Odp
+from ._api import EventsApi
 
 MAX_STREAMS = 32
 
@@ -70,7 +70,7 @@ class Bodies:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves *odp* through *handler* until `stop` is called.
+    """Serves *api* through *handler* until `stop` is called.
 
     Args:
         route: answers one request that *handler* has read and checked.
@@ -86,14 +86,14 @@ class Server(ThreadingHTTPServer):
         handler: type[BaseHTTPRequestHandler],
         *,
         route: Callable[[Any], None],
-        odp: Odp,
+        api: EventsApi,
         access: Access,
         ping_interval: float,
     ) -> None:
         self.route = route
         self.access = access
         self.bodies = Bodies(MAX_BODIES)
-        self.odp = odp
+        self.api = api
         self.ping_interval = ping_interval
         self.ending = threading.Event()
         self.streams = threading.BoundedSemaphore(MAX_STREAMS)
@@ -128,7 +128,7 @@ class Server(ThreadingHTTPServer):
         Requests that were read are answered first, if that takes under half of it.
         """
         self.ending.set()
-        self.odp.ledger.notify_all()
+        self.api.ledger.notify_all()
         self.shutdown()
         self.server_close()
         self._thread.join(timeout)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from operator import itemgetter
 from typing import Any
 
-from ._api import Odp, add_warnings
+from ._api import EventsApi, add_warnings
 from ._history import Raw, decode_entry
 from ._ledger import EVENTS_PATH, is_refused
 
@@ -36,20 +36,20 @@ class Stream:
 
     def __init__(
         self,
-        odp: Odp,
+        api: EventsApi,
         write: Callable[[bytes], None],
         *,
         since: int,
         since_request: int = 0,
         ping_interval: float,
     ) -> None:
-        self._odp = odp
+        self._api = api
         self._write = write
         # A serial of an emulator that used this port before is ignored.
-        self._since = since if since <= odp.ledger.last else 0
+        self._since = since if since <= api.ledger.last else 0
         self._since_request = since_request if self._since == since else 0
         self._ping_interval = ping_interval
-        self._clearings = odp.ledger.clearings
+        self._clearings = api.ledger.clearings
         self._library_version = 0
         self._counts: dict[str, Any] = {}
         self._next_stats = 0.0
@@ -61,7 +61,7 @@ class Stream:
         self._write(b"retry: 1000\n\n")
         version = -1
         while not ending.is_set() and not is_closed():
-            version = self._odp.ledger.wait_for_change(version, self._compute_wait())
+            version = self._api.ledger.wait_for_change(version, self._compute_wait())
             if self._send_entries() == _MAX_ENTRIES_PER_ITERATION:
                 version = -1
             self._send_library()
@@ -77,11 +77,11 @@ class Stream:
         return min(_MAX_WAIT_SECONDS, ping, stats if stats > 0 else _MAX_WAIT_SECONDS)
 
     def _send_entries(self) -> int:
-        clearings = self._odp.ledger.clearings
+        clearings = self._api.ledger.clearings
         if clearings != self._clearings:
             self._clearings = clearings
             self._send("clear", {"clearings": clearings})
-        entries, requests = self._odp.ledger.list_new(
+        entries, requests = self._api.ledger.list_new(
             self._since, self._since_request, _MAX_ENTRIES_PER_ITERATION
         )
         if entries:
@@ -106,7 +106,7 @@ class Stream:
         now = time.monotonic()
         if now < self._next_stats:
             return
-        stats = self._odp.get_stats()
+        stats = self._api.get_stats()
         counts = {k: v for k, v in stats.items() if k != "uptime"}
         if counts != self._counts:
             self._counts = counts
@@ -115,7 +115,7 @@ class Stream:
 
     def _send_library(self) -> None:
         # All that is kept, which is little: the page replaces what it shows.
-        library = self._odp.diagnostics
+        library = self._api.diagnostics
         self._library_version, kept = library.get_news(self._library_version)
         if kept is not None:
             self._send("library", kept)

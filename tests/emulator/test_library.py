@@ -94,7 +94,7 @@ def test_hostile_reports_take_bounded_memory(odp: Emulator) -> None:
 
     assert len(odp.diagnostics()) == KEPT_LINES
     assert {len(line["text"]) for line in odp.diagnostics()} == {1000}
-    _, kept = odp._odp.diagnostics.get_news(0)
+    _, kept = odp._api.diagnostics.get_news(0)
     assert kept is not None
     assert len(kept["processes"]) == KEPT_PROCESSES
     assert all(len(each["counts"]) <= 20 for each in kept["processes"].values())

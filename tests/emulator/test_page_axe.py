@@ -101,7 +101,7 @@ def fill(page: Page, odp: Emulator) -> None:
     headers = {"content-type": "application/json", "x-api-key": ""}
     call(odp, "POST", "/v3/v3/events", b"[]", headers)
     report = {"time": 1e9, "kind": "k", "text": "ODP answered 503"}
-    odp._odp.diagnostics.record(
+    odp._api.diagnostics.record(
         {"process": "p", "lines": [report], "counts": {"waiting": 1}}
     )
     odp.fault(status=503, match="nowhere", seconds=600)

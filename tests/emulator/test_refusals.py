@@ -82,7 +82,7 @@ def test_other_refusals_have_a_reason(odp: Emulator) -> None:
     send(odp, [an_event(n) for n in range(501)])
     assert note_of(odp) == "the request has 501 events"
     call(odp, "POST", "/v3/v3/events", b"[]", {**LINES, "x-api-key": KEY})
-    stray = odp._odp.ledger.list_requests()[-1]
+    stray = odp._api.ledger.list_requests()[-1]
     assert stray["answer"]["note"] == "events go to POST /v3/events"
 
 

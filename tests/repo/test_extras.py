@@ -15,7 +15,7 @@ PACKAGE = Path(odp_logging.__file__).parent
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
-def list_advice() -> list[tuple[str, str]]:
+def list_hints() -> list[tuple[str, str]]:
     """Return the extra and the requirement of each message about a missing module."""
     calls = [
         node
@@ -33,8 +33,8 @@ def list_advice() -> list[tuple[str, str]]:
     ]
 
 
-@pytest.mark.parametrize(("extra", "requirement"), list_advice())
-def test_the_advice_is_what_the_extra_holds(extra: str, requirement: str) -> None:
+@pytest.mark.parametrize(("extra", "requirement"), list_hints())
+def test_the_hint_is_what_the_extra_holds(extra: str, requirement: str) -> None:
     """The command installs the requirement that pyproject.toml has for the extra."""
     found = re.search(rf"^{extra} = \[(.*?)\]$", PYPROJECT, re.MULTILINE | re.DOTALL)
 
@@ -47,5 +47,5 @@ def test_no_text_advises_an_extra_from_an_index() -> None:
     files = [*PACKAGE.rglob("*.py"), *ROOT.glob("*.md"), *ROOT.glob("examples/**/*.*")]
     texts = {path: path.read_text("utf-8") for path in files if path.suffix != ".pyc"}
 
-    assert len(list_advice()) >= 6
+    assert len(list_hints()) >= 6
     assert [path for path in files if "odp-logging[" in texts.get(path, "")] == []

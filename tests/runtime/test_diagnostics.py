@@ -53,7 +53,7 @@ def test_each_place_is_written_once_a_minute(caplog):
     now = [0.0]
     diagnostics = Diagnostics(clock=lambda: now[0])
     written = [
-        diagnostics.warn("kind", "it happened", place=f"shop.py:{line}")
+        diagnostics.warn("kind", "it happened", location=f"shop.py:{line}")
         for _ in range(2)
         for line in range(103)
     ]
@@ -61,8 +61,8 @@ def test_each_place_is_written_once_a_minute(caplog):
     assert written == [True] * 101 + [False] * 105
     assert len(diagnostics._limits) == 101
     now[0] = 61.0
-    assert diagnostics.warn("kind", "it happened", place="shop.py:7")
-    assert diagnostics.warn("kind", "it happened", place="other.py:1")
+    assert diagnostics.warn("kind", "it happened", location="shop.py:7")
+    assert diagnostics.warn("kind", "it happened", location="other.py:1")
     texts = [record.getMessage() for record in caplog.records[-2:]]
     assert [text.partition("(")[2].split()[0] for text in texts] == ["1", "5"]
 

@@ -517,7 +517,7 @@ def test_the_old_name_of_count_still_works():
     """failing(times=) is failing(count=), with a warning that names the new word."""
     expected = pytest.warns(DeprecationWarning, match=r"failing\(count=")
     with emulated() as odp, expected as warned, odp.failing(times=2):
-        assert odp.emulator._odp.faults.list_active()[0]["count"] == 2
+        assert odp.emulator._api.faults.list_active()[0]["count"] == 2
     assert warned[0].filename == __file__
 
 

@@ -126,6 +126,7 @@ def run_checks(
             results += check_sources(known, [name.partition(":")[0] for name in names])
     problems = sum(result.kind == "problem" for result in results)
     if as_json:
+        # "findings" and "problems" are keys of the public --json.
         content = [asdict(result) for result in results]
         print(json.dumps({"findings": content, "problems": problems}))
     else:
