@@ -47,7 +47,7 @@ from odp_logging._transports.http import PATH
 from odp_logging._transports.request_state import RequestState
 from odp_logging._transports.session import HttpSession, _HttpConnection
 from odp_logging.emulator._access import Access
-from odp_logging.emulator._api import Odp
+from odp_logging.emulator._api import EventsApi
 from odp_logging.emulator._faults import Faults
 from odp_logging.emulator._http import Handler
 from odp_logging.emulator._ledger import Ledger
@@ -309,12 +309,12 @@ def emulator(data: bytes) -> None:
         sent = _HEADS[kind - 3] + rest
     else:
         sent = rest
-    odp = Odp(Ledger(), Faults(), key=None)
+    api = EventsApi(Ledger(), Faults(), key=None)
     with Server(
         ("127.0.0.1", 0),
         Handler,
         route=route,
-        odp=odp,
+        api=api,
         access=Access("t", allow_remote=False),
         ping_interval=1.0,
     ) as server:
@@ -328,10 +328,10 @@ def emulator(data: bytes) -> None:
             server.shutdown_request(theirs)
             received = _received(ours)
     assert not received or _STATUS.match(received)
-    counts = odp.get_stats()
-    requests = odp.ledger.list_requests()
+    counts = api.get_stats()
+    requests = api.ledger.list_requests()
     assert counts["requests"] + counts["other_requests"] == len(requests)
-    kept = [entry for entry in odp.list_entries() if entry["status"] != "rejected"]
+    kept = [entry for entry in api.list_entries() if entry["status"] != "rejected"]
     assert len(kept) == counts["received"]
     json.dumps(requests)
 
