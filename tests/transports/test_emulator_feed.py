@@ -67,7 +67,7 @@ def test_lines_and_counts_are_posted_once(emulator: Emulator) -> None:
     """Each line once, in order; nothing at all while there is nothing to tell."""
     feed, counts = make_feed(emulator.url), {"waiting": 3}
     feed.publish(lambda: counts)
-    assert emulator._odp.diagnostics.get_news(0)[1] is None
+    assert emulator._api.diagnostics.get_news(0)[1] is None
 
     diagnostics = Diagnostics()
     diagnostics.warn("one", "shop.py:7: event rejected")
@@ -90,7 +90,7 @@ def test_changed_counts_are_posted_at_intervals(emulator: Emulator) -> None:
     versions = []
     for now[0], waiting in ((0.0, 0), (0.5, 5), (1.1, 6), (1.2, 7), (2.3, 7), (9.9, 7)):
         feed.publish(partial(dict, waiting=waiting))
-        versions.append(emulator._odp.diagnostics.get_news(0)[0])
+        versions.append(emulator._api.diagnostics.get_news(0)[0])
     assert versions == [1, 1, 2, 2, 3, 3]
 
 
@@ -181,7 +181,7 @@ def test_an_outage_is_shown_while_it_lasts(emulator: Emulator) -> None:
     run_program(f"{event}time.sleep(2.5)\n", emulator.url, ODP_SHUTDOWN_TIMEOUT="0.1")
 
     assert "answered 503" in emulator.diagnostics()[0]["text"]
-    _, kept = emulator._odp.diagnostics.get_news(0)
+    _, kept = emulator._api.diagnostics.get_news(0)
     assert kept is not None
     [process] = kept["processes"].values()
     assert process["counts"]["waiting"] == 1
@@ -195,7 +195,7 @@ def test_a_program_without_a_problem_posts_nothing(emulator: Emulator) -> None:
     run_program(REJECTED, emulator.url, ODP_BACKGROUND="0")
 
     assert len(emulator.events()) == 1
-    assert emulator._odp.diagnostics.get_news(0)[1] is None
+    assert emulator._api.diagnostics.get_news(0)[1] is None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
