@@ -30,6 +30,11 @@ from .capture import Capture
 if TYPE_CHECKING:
     from .._events.privacy import Privacy
 
+_CAPTURE_TYPES = (tuple, Capture)
+"""Of the fast path, without a size, and of the general path."""
+
+_BOUND = Capture._fields.index("bound")
+
 _MAX_LINTED_EVENTS = 1000
 """A mistake shows in a client's first events; checking all of them takes CPU time."""
 
@@ -116,7 +121,7 @@ class Builder:
         return changed
 
     def encode_batch(
-        self, logged: Sequence[Capture | OdpEvent], event_ids: Sequence[str]
+        self, logged: Sequence[Any], event_ids: Sequence[str]
     ) -> list[OdpEvent | None]:
         """
         Return the events of the captures that are sent as they were logged.
@@ -125,15 +130,16 @@ class Builder:
         reported, are None in the list: a call of this builder builds their events.
 
         Args:
+            logged: Captures, also bare ones of the fast path, and events.
             event_ids: An id for each, from `generate_ids`.
         """
         if self._changes_events or self._left_to_lint:
             return [None] * len(logged)
         return [
-            _try_to_encode(capture, event_id)
-            if type(capture) is Capture and not capture.bound
+            encode_plain(fields, event_id)
+            if type(fields) in _CAPTURE_TYPES and not fields[_BOUND]
             else None
-            for capture, event_id in zip(logged, event_ids)
+            for fields, event_id in zip(logged, event_ids)
         ]
 
     def _lint(self, event: OdpEvent, origin: str) -> None:
@@ -200,8 +206,8 @@ class Builder:
             )
         if bound or self._changes_events or self._left_to_lint:
             # Otherwise `encode_batch` has tried it with the same values.
-            fields = (action, identifiers, kind, data, *logged[4:])
-            event = _try_to_encode(fields, event_id)
+            fields = (action, identifiers, kind, data, stamp, time, own_id)
+            event = encode_plain(fields, event_id)
             if event is not None:
                 return _add_adjustments(event, adjustments) if adjustments else event
         # Found in the log call; raised here, where the event is counted and reported.
@@ -250,27 +256,6 @@ class Builder:
                     merged_data.update(freeze_mapping(layer, hidden=self._redact))
             data = merged_data
         return identifiers, data
-
-
-def _try_to_encode(fields: tuple[Any, ...], event_id: str) -> OdpEvent | None:
-    """
-    Return the event of fields that need no adjusting; None for the general path.
-
-    Args:
-        fields: A `Capture`, or a tuple of the same values.
-    """
-    action, identifiers, kind, data, stamp, time, own_id, _, _, _, _ = fields
-    if (
-        stamp is own_id is None
-        and type(identifiers) is dict
-        and (data is None or type(data) is dict)
-        and type(action) is str
-        and (kind is None or type(kind) is str)
-        and type(time) is float
-        and 0.0 <= time < 1e11  # larger numbers are milliseconds, see `read_time`
-    ):
-        return encode_plain(action, identifiers, kind, data, time, event_id)
-    return None
 
 
 def _add_adjustments(event: OdpEvent, adjustments: Adjustments) -> OdpEvent:

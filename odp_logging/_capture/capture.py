@@ -3,7 +3,7 @@ Captures the ``odp_*`` fields of a log call: copies of all values, and their siz
 
 Runs on the thread of the log call; `Builder` builds the event later. `capture` serves a
 log record's ``__dict__`` and a structlog event dict. `complete_capture` completes what
-`fast.capture_plain` copied, on the flusher's thread.
+`fast.capture_plain` copied, for a store that needs its size or for the general path.
 """
 
 from __future__ import annotations
@@ -46,8 +46,7 @@ class Capture(NamedTuple):
     def __repr__(self) -> str:
         return f"<Capture of {self.size} bytes>"
 
-    # In the order of the tuple that the fast path returns. That one has no size, which
-    # `complete_capture` adds.
+    # In the order of the tuple that the fast path returns. That one has no size.
     action: Any
     identifiers: Any
     type: Any

@@ -13,12 +13,13 @@ from __future__ import annotations
 import json as _json
 from collections.abc import Callable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from .body import LIBRARY_DATA, SOURCE
 from .event import OdpEvent
 from .identifiers import is_alias, is_placeholder
-from .lazy_event import make_encoded_event
+from .lazy_event import NONE, LazyEvent, set_adjusted, set_identifiers, set_json
 from .rules import DEFAULT_TYPE, MAX_INTEGER, MAX_TEXT
 
 _MAX_IDENTIFIERS = 8
@@ -27,55 +28,59 @@ _MAX_DATA = 64
 of numbers, so these also bound how many there can be."""
 
 
-def encode_plain(
-    action: str,
-    identifiers: Mapping[Any, Any],
-    kind: str | None,
-    data: Mapping[Any, Any] | None,
-    seconds: float,
-    event_id: str,
-) -> OdpEvent | None:
+def encode_plain(fields: tuple[Any, ...], event_id: str) -> OdpEvent | None:
     """
     Return the event that `make_event` would build; None if a value may need adjusting.
 
     Accepts text, numbers, booleans and None within ODP's limits, which is nearly all
-    that is ever logged. The event keeps *identifiers* itself.
+    that is ever logged. The event keeps the dict of identifiers itself.
 
     Args:
-        identifiers: A dict whose keys are exact text, as `capture` leaves them.
-        data: The same.
-        seconds: Epoch seconds, not negative.
+        fields: The first seven fields of a `Capture`; any further ones are ignored.
+            Keys of data are exact text, as the captures leave them.
         event_id: An id from `generate_ids`.
     """
     # Hot path of the flusher's thread: no calls to helpers for each value.
+    action, identifiers, kind, data, stamp, time, own_id = fields[:7]
+    if not (
+        stamp is own_id is None
+        and type(identifiers) is dict
+        and (data is None or type(data) is dict)
+        and type(action) is str
+        and (kind is None or type(kind) is str)
+        and type(time) is float
+        and 0.0 <= time < _MAX_SECONDS
+    ):
+        return None
     data = data or _NO_DATA
+    for key, value in identifiers.items():
+        if type(key) is not str:
+            return None
+        if type(value) is int and -MAX_INTEGER <= value <= MAX_INTEGER:
+            # For an existing key: the dict is not resized in its loop.
+            identifiers[key] = str(value)
+    names = (kind, action, *identifiers, None, *data)
+    encode = _encoders.get(names)
     try:
-        names = (kind, action, *identifiers, None, *data)
-        encode = _encoders.get(names)
         if encode is None:
             encode = _add_encoder(names, action, identifiers, kind, data)
-        for value in identifiers.values():
-            if type(value) is not str or not value:
-                return None
-            if value[-1] in _SUSPECT_ENDS and (
-                value.isspace() or is_placeholder(value)
-            ):
-                return None
-        json = encode(identifiers, data, event_id, int(seconds))
+        json = encode(identifiers, data, event_id, int(time))
     except Exception:  # a value of another type, or one that needs adjusting
         return None
     if len(json) > MAX_TEXT and not _are_texts_short(identifiers, data):
         return None
-    return make_encoded_event(json, identifiers)
+    event = _new(LazyEvent)
+    set_json(event, json)
+    set_identifiers(event, MappingProxyType(identifiers))
+    set_adjusted(event, NONE)
+    return event
 
+
+_new = object.__new__
+_MAX_SECONDS = 1e11
+"""Larger numbers are milliseconds, see `read_time`."""
 
 _NO_DATA: Mapping[Any, Any] = {}
-
-_SUSPECT_ENDS = frozenset(
-    [*")]deilnrsDEILNRS", *filter(str.isspace, map(chr, range(0x3001)))]
-)
-"""Last characters of placeholders and of blank text (U+3000 is the last blank). For
-most identifiers, one look-up (30 ns) shows that they are neither."""
 
 
 def _are_texts_short(identifiers: Mapping[Any, Any], data: Mapping[Any, Any]) -> bool:
@@ -84,6 +89,18 @@ def _are_texts_short(identifiers: Mapping[Any, Any], data: Mapping[Any, Any]) ->
 
 
 # Values.
+
+_SUSPECT_ENDS = frozenset(
+    [*")]deilnrsDEILNRS", *filter(str.isspace, map(chr, range(0x3001)))]
+)
+"""Last characters of placeholders and of blank text (U+3000 is the last blank). For
+most identifiers, one look-up (30 ns) shows that they are neither."""
+
+
+def _check_suspect(identifier: str) -> None:
+    if identifier.isspace() or is_placeholder(identifier):
+        raise ValueError("blank or a placeholder")
+
 
 _quote: Callable[[str], str] = _json.encoder.encode_basestring
 """Encode text as JSON; `json` uses the same for ``ensure_ascii=False``."""
@@ -138,7 +155,7 @@ def _add_encoder(
     if _are_names_plain(action, identifiers, kind, data):
         bind = _compile_encoder(len(identifiers), len(data))
         parts = _build_constant_parts(action, identifiers, kind, data)
-        encode = bind(_quote, _VALUE_ENCODERS, *parts)
+        encode = bind(_quote, _VALUE_ENCODERS, _SUSPECT_ENDS, _check_suspect, *parts)
     _encoders[names] = encode
     return encode
 
@@ -209,11 +226,16 @@ def _compile_encoder(identifier_count: int, data_count: int) -> Callable[..., _E
     ]
     parts = [f"part{n}" for n in range(len(values) + 1)]
     text = "".join(f"{{{part}}}{value}" for part, value in zip(parts, values))
+    checks = "".join(
+        f"        if {name}[-1] in suspect_ends:\n            check({name})\n"
+        for name in identifiers
+    )
     source = f"""
-def bind(quote, encoders, {", ".join(parts)}):
+def bind(quote, encoders, suspect_ends, check, {", ".join(parts)}):
     def encode(identifiers, data, event_id, seconds):
         [{", ".join(identifiers)}] = identifiers.values()
         [{", ".join(data)}] = data.values()
+{checks}\
         return f'{text}{{{parts[-1]}}}'.encode()
     return encode
 """

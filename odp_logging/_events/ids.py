@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from struct import Struct
 
 
 class Identified:
@@ -28,18 +27,22 @@ def generate_ids(count: int) -> list[str]:
     milliseconds to get back. Never generated in advance: a forked child would reuse
     the ids.
     """
-    random = int.from_bytes(os.urandom(16 * count), "big")
-    values = random & _repeat(_RANDOM_BITS, count) | _repeat(_FIXED_BITS, count)
-    digits = values.to_bytes(16 * count, "big").hex().encode()
-    return [(b"%b-%b-%b-%b-%b" % groups).decode() for groups in _split_ids(digits)]
+    digits = os.urandom(16 * count).hex().encode()
+    text = bytearray(_TEMPLATE * count)
+    # The first digit of all ids, then the second of all: few steps for any count.
+    for source, target in enumerate(_DIGIT_POSITIONS):
+        text[target :: len(_TEMPLATE)] = digits[source::32]
+    text[_VARIANT_POSITION :: len(_TEMPLATE)] = digits[16::32].translate(_VARIANTS)
+    text[_VERSION_POSITION :: len(_TEMPLATE)] = b"4" * count
+    return text.decode().split()
 
 
-def _repeat(bits: int, count: int) -> int:
-    return int.from_bytes(bits.to_bytes(16, "big") * count, "big")
-
-
+_TEMPLATE = b"00000000-0000-4000-8000-000000000000 "
+_DIGIT_POSITIONS = [n for n, digit in enumerate(_TEMPLATE) if digit in b"048"]
 # RFC 9562, section 5.4: version 4 in the 7th byte, variant 0b10 in the 9th.
+_VERSION_POSITION = 14
+_VARIANT_POSITION = 19
+_VARIANTS = bytes.maketrans(b"0123456789abcdef", b"89ab" * 4)
+
 _RANDOM_BITS = 0xFFFFFFFF_FFFF_0FFF_3FFF_FFFFFFFFFFFF
 _FIXED_BITS = 0x00000000_0000_4000_8000_000000000000
-
-_split_ids = Struct("8s4s4s4s12s").iter_unpack

@@ -35,6 +35,8 @@ class DebugReports(Reports):
     beside it.
     """
 
+    is_debug = True
+
     def report_start(self, message: str) -> None:
         """Report that the setting is on; *message* says where the events go."""
         self._write(f"debug is on; {message}")

@@ -196,7 +196,9 @@ class Dispatcher:
         """Return the number of waiting events."""
         # Before the last one: an event that is put in between counts as waiting.
         settled = self.store.get_settled_sequence()
-        return max(0, self.store.get_last_sequence() - settled)
+        last = self.store.get_last_sequence()
+        self._arrivals.record(last, self._clock())
+        return max(0, last - settled)
 
     def measure_oldest(self) -> float:
         """Return for about how many seconds the oldest event has been waiting."""
@@ -250,10 +252,10 @@ class Dispatcher:
         pid = self._pid
         transport = self._get_transport()
         batch = self.store.take(self.width.requests)
-        self.reports.report_sending(batch)  # before the check: this may take a while
+        if self.reports.is_debug:  # before the check: this may take a while
+            self.reports.report_sending(batch)
         if self._pid != pid:
             return None  # a signal handler forked: the batch belongs to the parent
-        self._arrivals.record(self.store.get_last_sequence(), self._clock())
         delivery = build_empty_delivery()
         if batch.events:
             self.status.state = "sending"
@@ -264,8 +266,8 @@ class Dispatcher:
             self.status.record(delivery)
             self._record_progress(delivery, sent_at)
         self.store.settle(batch, delivery)
-        schedule.is_batch_full = False  # before counts(): a later put sets it again
-        if batch.cut or self.store.counts().waiting >= self._batch_size:
+        schedule.is_batch_full = False  # before the count: a later put sets it again
+        if batch.cut or self.store.count_waiting() >= self._batch_size:
             schedule.is_batch_full = True
         self.status.state = "idle"
         return batch, delivery

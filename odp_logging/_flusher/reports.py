@@ -49,6 +49,9 @@ class Reports:
         bounds: Bounds of the buffer, in brackets, for the "buffer is full" line.
     """
 
+    is_debug = False
+    """Whether each batch is reported before it is sent, as `DebugReports` does."""
+
     def __init__(
         self,
         diagnostics: Diagnostics,
@@ -186,7 +189,7 @@ class Reports:
         return self._on_drop is not None
 
     def report_sending(self, batch: Batch) -> None:
-        """Report that *batch* is about to be sent; only `DebugReports` does."""
+        """Report that *batch* is about to be sent. Called if `is_debug` is true."""
 
     def _warn_pending(self, delivery: Delivery, store: BaseStore) -> None:
         counts = store.counts()

@@ -171,6 +171,10 @@ class BaseStore(Store):
         """Whether there may be events of other processes, for which no flush waits."""
         return False
 
+    def count_waiting(self) -> int:
+        """Return the number of events still to be sent."""
+        return self.counts().waiting
+
     def is_nearly_full(self) -> bool:
         """Whether events should move to the overflow store instead of waiting here."""
         return False

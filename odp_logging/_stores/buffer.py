@@ -6,18 +6,18 @@ builds the events and takes them in batches.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._events.batch import Batch, Dropped, Invalid
+from .._events.batch import Batch, Dropped
 from .._runtime.lock import with_lock
 from .base import BaseStore
-from .counts import add_count
 from .inbox import EventHolder, Inbox, hand_over
-from .limits import LARGE_EVENT_BYTES, Limits
+from .limits import ACCOUNT_CHUNK, LARGE_EVENT_BYTES, Limits
 from .overflow import DroppedEvents, Spill, group_dropped
-from .pending import EncodeBatch, PendingEvents, TakenEvent, build_taken_events
+from .pending import Built, EncodeBatch, PendingEvents, build_events
 
 if TYPE_CHECKING:
     from .._events.delivery import Delivery
@@ -33,11 +33,12 @@ class Buffer(BaseStore):
     """
     A `Store` in memory.
 
-    `put`, or a log call by itself, appends to the queue of `inbox` without a lock. The
-    counts are updated at every `take`, for a large event, and at least every 512
-    events, by a caller that gets the lock without waiting. So a log call never waits
-    for another one, and a signal handler or finalizer that logs in the middle of one
-    cannot deadlock.
+    `put`, or a log call by itself, appends to the queue of `inbox` without a lock, and
+    `take` builds events directly from it. Only where the bounds could be reached, or a
+    caller wants the exact counts, is the inbox accounted: the sizes of its events are
+    computed. That is done by a caller that gets the lock without waiting. So a log call
+    never waits for another one, and a signal handler or finalizer that logs in the
+    middle of one cannot deadlock.
 
     Args:
         build: Builds the event from what was put, on the flusher's thread, with the id
@@ -95,7 +96,7 @@ class Buffer(BaseStore):
     def _reset(self) -> None:
         super()._reset()
         self.inbox.reset()
-        self._pending = PendingEvents()
+        self._pending = PendingEvents(self._complete_capture)
         self._spill = (
             None
             if self._overflow_store is None
@@ -144,42 +145,43 @@ class Buffer(BaseStore):
 
     def _account_if_due(self) -> bool:
         """
-        Account the inbox, unless a batch is full or nothing requires it yet.
+        Account the inbox if something requires it; return whether a batch is full.
 
-        A full batch is accounted by the flusher. Caller holds self._lock.
+        Caller holds self._lock.
         """
-        pending, limits = self._pending, self._limits
-        bound = limits.compute_account_after(pending.count(), pending.size)
-        incoming_count = len(self.inbox.queue)
-        if (
-            self._counts_dirty
-            or self._has_large_event
-            or incoming_count >= bound
-            or 0 <= limits.count_to_batch(pending.size) < incoming_count
-        ):
+        limits, incoming, pending = self._limits, self.inbox.queue, self._pending
+        if self._counts_dirty or self._has_large_event:
             self._account_incoming()
-            return self._is_due()
-        self.inbox.check_after = bound
-        return len(pending.waiting) + incoming_count >= limits.due_size
+        # A part at a time, so that no log call takes longer for it than 0.5 ms.
+        while len(incoming) >= limits.compute_account_after(
+            pending.count(), pending.size
+        ):
+            self._account_incoming(ACCOUNT_CHUNK)
+        count, size, event_size = len(incoming), pending.size, LARGE_EVENT_BYTES
+        if count > limits.count_to_batch(size):
+            # Perhaps full by bytes. All are assumed to be as large as the newest one.
+            newest = incoming[-1]
+            if type(newest) is tuple:
+                newest = self._complete_capture(newest)
+            event_size = newest.size
+            size += count * event_size
+        self._update_inbox(event_size)
+        return limits.is_due(len(pending.waiting) + count, size)
 
     def _is_due(self) -> bool:
         return self._limits.is_due(len(self._pending.waiting), self._pending.size)
 
-    def _account_incoming(self) -> None:
+    def _account_incoming(self, max_count: int = sys.maxsize) -> None:
         """Move the inbox in, and apply the bounds. Caller holds self._lock."""
         if not (self.inbox.queue or self._counts_dirty or self._has_large_event):
-            return  # nothing came; the flusher asks several times for each batch
+            return
         self._recover_counts()
         self._counts_dirty = True
         self._has_large_event = False
         pending, counters, limits = self._pending, self._counters, self._limits
-        incoming = self.inbox.queue
         # Counted once: log calls of other threads go on appending meanwhile.
-        count = len(incoming)
-        pending.move_in(incoming, count)
-        counters.accepted += count
-        pending.last_sequence += count
-        largest = pending.add_sizes(count, self._complete_capture)
+        count = min(max_count, len(self.inbox.queue))
+        largest = pending.account(self.inbox.queue, count, counters)
         if largest > limits.max_bytes:
             self._drop_oversized(pending)
         while pending.waiting and limits.is_exceeded(pending.count(), pending.size):
@@ -209,65 +211,65 @@ class Buffer(BaseStore):
         pending, counters = self._pending, self._counters
         if self._spill is not None:
             self._spill.recover(pending, counters)
-        pending.recompute_size(self._complete_capture)
-        left = counters.count_settled() + counters.moved
-        counters.accepted = left + pending.count()
+        pending.recount(counters)
         self._counts_dirty = False  # last: if cut off too, the next caller repeats this
 
-    def _update_inbox(self) -> None:
+    def _update_inbox(self, event_size: int = LARGE_EVENT_BYTES) -> None:
         """Tell log calls when to check next, and whether to wait for room."""
-        pending, inbox, limits = self._pending, self.inbox, self._limits
-        count, size = pending.count(), pending.size
-        inbox.check_after = limits.compute_check_after(
-            len(pending.waiting), count, size
+        pending = self._pending
+        self._limits.update_inbox(
+            self.inbox,
+            len(pending.waiting),
+            pending.count(),
+            pending.size,
+            event_size,
         )
-        inbox.nearly_full = limits.is_above_high_water(count + len(inbox.queue), size)
 
     def _is_above_high_water(self) -> bool:
-        pending = self._pending
-        count = pending.count() + len(self.inbox.queue)
-        return self._limits.is_above_high_water(count, pending.size)
+        return self._limits.is_above_high_water(
+            self.count_waiting(), self._pending.size
+        )
 
     # Flusher thread only.
 
     def take(self, requests: int = 1) -> Batch:
         """Return the oldest events for *requests* requests, built on this thread."""
         fresh, sequence = self._start_take(requests)
-        built = build_taken_events(self._build, self._encode_batch, fresh, sequence)
-        return self._lock.hold(partial(self._finish_take, fresh, built, requests))
+        built = build_events(
+            self._build, self._encode_batch, self._complete_capture, fresh
+        )
+        finish = partial(self._finish_take, fresh, built, sequence, requests)
+        return self._lock.hold(finish)
 
     @with_lock
     def _start_take(self, requests: int) -> tuple[list[Any], int]:
         # Left by a take that an exception of a signal handler cut off.
         if self._pending.building:
             self._pending.return_unbuilt()
-        self._account_incoming()
-        return self._pending.start_building(self._limits.batch_size * requests)
+        if self._counts_dirty or self._has_large_event:
+            self._account_incoming()
+        self._counts_dirty = True
+        max_unsettled = self._limits.batch_size * requests
+        started = self._pending.start_building(
+            max_unsettled, self.inbox.queue, self._counters
+        )
+        self._counts_dirty = False
+        return started
 
     def _finish_take(
-        self,
-        fresh: list[Any],
-        built: Sequence[TakenEvent | Invalid | None],
-        requests: int,
+        self, fresh: list[Any], built: Built, sequence: int, requests: int
     ) -> Batch:
-        pending, counters, limits = self._pending, self._counters, self._limits
+        pending, limits = self._pending, self._limits
         if pending.building is not fresh:
             return Batch(())  # discarded, or the process forked, meanwhile
-        invalid = [result for result in built if type(result) is Invalid]
-        pending.record_built(fresh, built, counters)
+        batch = pending.finish_building(
+            built,
+            sequence,
+            limits.batch_size * requests,
+            limits.batch_bytes * requests,
+            self._counters,
+        )
         self._update_inbox()
-        taken = pending.select(
-            limits.batch_size * requests, limits.batch_bytes * requests
-        )
-        for held in taken:
-            if held.sent:
-                counters.retried += 1
-            else:
-                held.sent = True
-        events = [held.event for held in taken]
-        pending.current = batch = Batch(
-            events, invalid, cut=len(events) < len(pending.unsettled)
-        )
         return batch
 
     @with_lock
@@ -275,50 +277,23 @@ class Buffer(BaseStore):
         """Remove accepted and rejected events; keep pending ones in their order."""
         if batch is not self._pending.current:
             return  # discarded meanwhile, and counted then
-        self._settle(len(batch.events), delivery)
+        self._pending.settle(batch, delivery, self._counters)
         self._update_inbox()
-
-    def _settle(self, count: int, delivery: Delivery) -> None:
-        pending, counters = self._pending, self._counters
-        taken = pending.unsettled[:count]
-        kept = {position for position in delivery.pending if position < len(taken)}
-        for position in kept.intersection(delivery.in_doubt):
-            taken[position].in_doubt = True
-        still = [taken[position] for position in sorted(kept)]
-        # Nearly always all are delivered: nothing is looked up for each of them.
-        settled = set(range(len(taken))) - kept
-        refused = len(settled.intersection(delivery.rejected))
-        moved = len(settled.intersection(delivery.spooled))
-        undelivered = settled.intersection((*delivery.rejected, *delivery.spooled))
-        delivered = len(settled) - len(undelivered)
-        size = sum([held.size for held in taken]) - sum([held.size for held in still])
-        rejected = dict(counters.rejected)
-        add_count(rejected, "refused", refused)
-        # No calls below: CPython runs signal handlers only at calls and loop jumps, so
-        # these assignments cannot be interrupted.
-        pending.current = None
-        pending.unsettled[:count] = still
-        pending.size -= size
-        counters.delivered += delivered
-        counters.moved += moved
-        counters.rejected = rejected
-        counters.retried += delivery.resent
 
     # Any thread.
 
     @with_lock
     def discard(self, reason: str) -> int:
         """Drop all events; those sent without an answer are counted as ``in_doubt``."""
-        self._account_incoming()
         pending, counters, dropped = self._pending, self._counters, self._dropped
+        pending.return_unbuilt()
+        self._account_incoming()
         # First to the spool, so that the next process can send them.
         if self._spill is not None and pending.count():
             self._spill.move_all(pending, counters)
-        in_flight = len(pending.current.events) if pending.current else 0
-        for position, held in enumerate(pending.unsettled):
-            is_in_doubt = held.in_doubt or position < in_flight
-            dropped.add(held.event, "in_doubt" if is_in_doubt else reason)
-        for logged in (*pending.building, *pending.waiting):
+        for position, event in enumerate(pending.unsettled):
+            dropped.add(event, "in_doubt" if pending.is_in_doubt(position) else reason)
+        for logged in pending.waiting:
             dropped.add(logged, reason)
         count = pending.count()
         pending.clear()
@@ -334,6 +309,10 @@ class Buffer(BaseStore):
             return False
         return self._is_above_high_water()
 
+    def count_waiting(self) -> int:
+        """Return the number of events, for which nothing needs to be accounted."""
+        return self._pending.count() + len(self.inbox.queue)
+
     def pop_dropped(self) -> Sequence[Dropped]:
         """Return at most 1,000 dropped events, grouped by reason."""
         # Grouped without the lock: building an event may run the application's code.
@@ -343,12 +322,11 @@ class Buffer(BaseStore):
         """Return the sequence number of the newest event; the first one has 1."""
         if self._lock.is_owned():
             return self._pending.last_sequence + len(self.inbox.queue)
-        return self._account_and_read_sequence()
+        return self._lock.hold(self._read_last_sequence)
 
-    @with_lock
-    def _account_and_read_sequence(self) -> int:
-        self._account_incoming()
-        return self._pending.last_sequence
+    def _read_last_sequence(self) -> int:
+        self._recover_counts()
+        return self._pending.last_sequence + len(self.inbox.queue)
 
     def get_settled_sequence(self) -> int:
         """Return the sequence number up to which every event is settled."""
@@ -363,7 +341,7 @@ class Buffer(BaseStore):
         return self._lock.hold(self._recover_and_read_counts)
 
     def _recover_and_read_counts(self) -> Counts:
-        self._recover_counts()
+        self._account_incoming()
         self._count_early_outcomes()
         return self._read_counts()
 

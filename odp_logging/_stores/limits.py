@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .inbox import Inbox
 
 LARGE_EVENT_BYTES = 4096
 """Size from which an event is accounted at once."""
-_ACCOUNT_EVERY = 512
-"""Most events that wait in the inbox. The log call that reaches this number accounts
-them, which takes 0.5 ms: 1 µs for an event on CPython 3.11."""
+ACCOUNT_CHUNK = 512
+"""Events that a log call accounts at once, which takes 0.5 ms: 1 µs for an event on
+CPython 3.11."""
 # The fast path takes 32 identifiers and 32 data of up to 256 characters.
 _MAX_UNCHECKED_BYTES = 16_384
 """Largest size assumed for an event whose size was not computed yet."""
@@ -60,29 +64,41 @@ class Limits:
         """Whether three quarters of the events or bytes are in use."""
         return count >= self._high_water_size or size >= self._high_water_bytes
 
-    def count_to_batch(self, size: int) -> int:
-        """Return how many more events, none of them large, certainly fill no batch."""
-        return (self.due_bytes - size) // LARGE_EVENT_BYTES
+    def count_to_batch(self, size: int, event_size: int = LARGE_EVENT_BYTES) -> int:
+        """Return how many more events of *event_size* bytes fill no batch by bytes."""
+        return max(0, self.due_bytes - size) // event_size
 
     def compute_account_after(self, count: int, size: int) -> int:
-        """Return the number of new events after which the bounds require an update."""
+        """Return the number of events in the inbox that could reach the bounds."""
         room = (self.max_bytes - size) // _MAX_UNCHECKED_BYTES
         # Until callers start to wait for room; beyond that in ever smaller steps.
         left = self._high_water_size - count
         if left <= 0:
             left = (self.max_size - count) // 4 + 1
-        return max(1, min(_ACCOUNT_EVERY, left, room + 1))
+        return max(1, min(left, room + 1))
 
-    def compute_check_after(self, waiting: int, count: int, size: int) -> int:
+    def update_inbox(
+        self,
+        inbox: Inbox,
+        waiting: int,
+        count: int,
+        size: int,
+        event_size: int = LARGE_EVENT_BYTES,
+    ) -> None:
         """
-        Return the number of new events after which a log call checks the buffer.
+        Tell log calls when to check the buffer, and whether to wait for room.
 
         Args:
-            waiting: Events that are in no request yet.
-            count, size: All events that the buffer holds, and their bytes.
+            waiting: Accounted events that are in no request yet.
+            count, size: All events that the buffer holds, and their bytes, without
+                those in the inbox.
+            event_size: Bytes that an event in the inbox has at most, as far as known.
         """
-        after = self.compute_account_after(count, size)
+        incoming = len(inbox.queue)
+        check_after = self.compute_account_after(count, size)
         to_batch = self.due_size - waiting
-        if to_batch > 0 and self.due_bytes > size:
-            after = min(after, to_batch, self.count_to_batch(size) + 1)
-        return max(1, after)
+        if incoming < to_batch and size < self.due_bytes:
+            to_bytes = self.count_to_batch(size, event_size) + 1
+            check_after = min(check_after, to_batch, to_bytes)
+        inbox.check_after = max(1, check_after)
+        inbox.nearly_full = self.is_above_high_water(count + incoming, size)

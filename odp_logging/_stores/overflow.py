@@ -8,9 +8,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .._events.batch import Invalid, group_by_reason
+from .._events.ids import Identified
 from .._runtime.lock import monotonic
 from .counts import add_unbuilt
-from .pending import PendingEvents, TakenEvent, build_taken_event
+from .pending import PendingEvents, build_event
 
 if TYPE_CHECKING:
     from .._events.batch import Dropped
@@ -51,9 +52,8 @@ class Spill:
         if not self._store.is_available():
             return False
         oldest = list(islice(pending.waiting, count))
-        # Sequence 0: the other store numbers the events that it takes over.
-        built = [build_taken_event(self._build, logged, 0) for logged in oldest]
-        events = [taken.event for taken in built if isinstance(taken, TakenEvent)]
+        built = [build_event(self._build, logged) for logged in oldest]
+        events = [result for result in built if isinstance(result, Identified)]
         # Before the write: `recover` asks the store whether it was completed.
         self._in_progress = built, events
         if events and not self._store.take_over(events):
@@ -75,15 +75,15 @@ class Spill:
         self,
         pending: PendingEvents,
         counters: Counters,
-        built: Sequence[TakenEvent | Invalid | None],
+        built: Sequence[OdpEvent | Invalid | None],
         moved: int,
     ) -> None:
         waiting = deque(islice(pending.waiting, len(built), None))
         size = sum([logged.size for logged in islice(pending.waiting, len(built))])
         rejected, dropped = dict(counters.rejected), dict(counters.dropped)
-        for taken in built:
-            if taken is None or isinstance(taken, Invalid):
-                add_unbuilt(taken, rejected, dropped)
+        for result in built:
+            if not isinstance(result, Identified):
+                add_unbuilt(result, rejected, dropped)
         # No calls below: CPython runs signal handlers only at calls and loop jumps, so
         # these assignments cannot be interrupted.
         self._in_progress = None
@@ -98,23 +98,24 @@ class Spill:
         if not self._store.is_available():
             return
         until = monotonic() + _MOVE_SECONDS
-        held = list(pending.unsettled)
-        waiting = deque((*pending.building, *pending.waiting))
+        waiting = deque(pending.waiting)
+        built: list[OdpEvent] = []
         while waiting and monotonic() < until:
-            logged = waiting.popleft()
-            built = build_taken_event(self._build, logged, 0)
-            if isinstance(built, TakenEvent):
-                held.append(built)
-                continue
-            pending.size -= logged.size
-            counters.count_unbuilt(built)
-        pending.waiting, pending.building, pending.unsettled = waiting, (), held
-        if not held or self._store.take_over([taken.event for taken in held]):
-            counters.moved += len(held)
-            pending.unsettled, pending.current = [], None
+            result = build_event(self._build, waiting.popleft())
+            if isinstance(result, Identified):
+                built.append(result)
+            else:
+                counters.count_unbuilt(result)
+        events = [*pending.unsettled, *built]
+        if not events or self._store.take_over(events):
+            counters.moved += len(events)
+            pending.clear_unsettled()
+        else:
+            waiting.extendleft(reversed(built))
+        pending.waiting = waiting
 
 
-_Move = tuple[Sequence["TakenEvent | Invalid | None"], Sequence["OdpEvent"]]
+_Move = tuple[Sequence["OdpEvent | Invalid | None"], Sequence["OdpEvent"]]
 """What was built from the oldest entries, and the events among that."""
 
 

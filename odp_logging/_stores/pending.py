@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from .._events.batch import Batch, Invalid, count_fitting, format_origin
-from .._events.ids import generate_ids
+from .._events.ids import Identified, generate_ids
 from ..exceptions import InvalidEventError
-from .counts import add_counts, add_unbuilt
+from .counts import NONE, add_count, add_counts, add_unbuilt
 
 if TYPE_CHECKING:
+    from .._events.delivery import Delivery
     from .._events.event import OdpEvent
     from .counts import Counters
 
@@ -28,53 +29,73 @@ class PendingEvents:
 
     Caller holds the buffer's lock. A signal handler of the application may raise at any
     call within these methods. Events are moved in one step in C, so that none is lost.
+
+    Args:
+        complete_capture: Returns a capture with a size for the bare tuple that a log
+            call left in the inbox.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, complete_capture: Callable[[Any], Any]) -> None:
+        self._complete_capture = complete_capture
         self.waiting: deque[Any] = deque()
-        """What log calls left here, and no take has touched yet."""
-        self.building: Sequence[Any] = ()
+        """Accounted, so each has a size, and not touched by a take yet."""
+        self.building: list[Any] = []
         """What the current take builds events from, without the lock."""
-        self.unsettled: list[TakenEvent] = []
+        self._accounted = 0
+        """How many of `building` were accounted before: `size` includes them."""
+        self.unsettled: list[OdpEvent] = []
+        self._sequences: list[int] = []
+        """The sequence number of each unsettled event."""
+        self._sent = 0
+        """How many of the unsettled events were in a request: the first ones."""
+        self._in_doubt: frozenset[int] = frozenset()
+        """Sequence numbers of the events that ODP may have accepted."""
         self.current: Batch | None = None
         """The batch that was taken last; it holds the first unsettled events."""
         self.size = 0
-        """Bytes of all events."""
+        """Bytes of all accounted events. One that is built counts as its JSON."""
         self.last_sequence = 0
 
     def count(self) -> int:
         """Return the number of events."""
         return len(self.waiting) + len(self.building) + len(self.unsettled)
 
-    def move_in(self, incoming: deque[Any], count: int) -> None:
-        """Move the first *count* entries of *incoming* to the waiting events."""
+    def account(self, incoming: deque[Any], count: int, counters: Counters) -> int:
+        """
+        Move the first *count* entries of *incoming* to the waiting events.
+
+        Return the largest of their sizes.
+        """
         # One step in C: an exception of a signal handler cannot come in between.
         self.waiting.extend(islice(iter(incoming.popleft, _SENTINEL), count))
+        # No calls in between, see `recount`.
+        counters.accepted += count
+        self.last_sequence += count
+        return self._add_sizes(count)
 
-    def add_sizes(self, count: int, complete_capture: Callable[[Any], Any]) -> int:
-        """
-        Add the sizes of the last *count* waiting events; return the largest size.
-
-        A bare tuple is replaced by its capture, which has a size.
-        """
+    def _add_sizes(self, count: int) -> int:
         waiting = self.waiting
         largest = 0
         for index in range(-count, 0):
             logged = waiting[index]
             if type(logged) is tuple:
                 # Replaced in place: an exception here loses no event.
-                waiting[index] = logged = complete_capture(logged)
+                waiting[index] = logged = self._complete_capture(logged)
             size = logged.size
             self.size += size
             if size > largest:
                 largest = size
         return largest
 
-    def recompute_size(self, complete_capture: Callable[[Any], Any]) -> None:
-        """Add up all sizes again, after an exception cut off an update."""
-        self.size = sum([taken.size for taken in self.unsettled])
-        self.size += sum([logged.size for logged in self.building])
-        self.add_sizes(len(self.waiting), complete_capture)
+    def recount(self, counters: Counters) -> None:
+        """Repair counts and size, after an exception cut off an update."""
+        self.size = sum([len(event.json) for event in self.unsettled])
+        self.size += sum([logged.size for logged in self.building[: self._accounted]])
+        self._add_sizes(len(self.waiting))
+        accepted = counters.count_settled() + counters.moved + self.count()
+        # The update that was cut off changes both in one step.
+        self.last_sequence += max(0, accepted - counters.accepted)
+        counters.accepted = accepted
 
     def pop_oldest(self) -> Any:
         """Remove and return the oldest waiting event."""
@@ -101,14 +122,13 @@ class PendingEvents:
         self.last_sequence -= count
         return removed
 
-    def return_unbuilt(self) -> None:
-        """Return what an interrupted take was building to the waiting events."""
-        self.waiting.extendleft(reversed(self.building))
-        self.building = ()
-
-    def start_building(self, max_unsettled: int) -> tuple[list[Any], int]:
+    def start_building(
+        self, max_unsettled: int, incoming: deque[Any], counters: Counters
+    ) -> tuple[list[Any], int]:
         """
-        Reserve waiting events for a take.
+        Reserve waiting events for a take, and then those of *incoming*.
+
+        The latter need not be accounted: `record_built` adds the bytes of their JSON.
 
         Args:
             max_unsettled: Number of events that may be unsettled after the take.
@@ -116,86 +136,169 @@ class PendingEvents:
         Returns:
             The reserved events, and the sequence number before that of the first one.
         """
+        room = max(0, max_unsettled - len(self.unsettled))
+        accounted = min(room, len(self.waiting))
         fresh: list[Any] = []
         # Held from here before it is filled, so that an exception loses none of it.
-        self.building = fresh
-        room = max(0, max_unsettled - len(self.unsettled))
-        # One step in C, as in `move_in`.
-        taking = min(room, len(self.waiting))
-        fresh.extend(islice(iter(self.waiting.popleft, _SENTINEL), taking))
+        self.building, self._accounted = fresh, accounted
+        # One step in C each, as in `account`.
+        fresh.extend(islice(iter(self.waiting.popleft, _SENTINEL), accounted))
+        count = min(room - accounted, len(incoming))
+        fresh.extend(islice(iter(incoming.popleft, _SENTINEL), count))
+        counters.accepted += count
+        self.last_sequence += count
         return fresh, self.last_sequence - len(self.waiting) - len(fresh)
 
-    def record_built(
+    def return_unbuilt(self) -> None:
+        """Return what a take was building to the waiting events, accounted."""
+        building = self.building
+        for index, logged in enumerate(building):
+            if type(logged) is tuple:
+                building[index] = self._complete_capture(logged)
+        size = sum([logged.size for logged in building[self._accounted :]])
+        waiting = deque((*building, *self.waiting))
+        # No calls below, as in `remove_larger`.
+        self.waiting, self.building, self._accounted = waiting, [], 0
+        self.size += size
+
+    def finish_building(
         self,
-        fresh: Sequence[Any],
-        built: Sequence[TakenEvent | Invalid | None],
+        built: Built,
+        sequence: int,
+        max_count: int,
+        max_bytes: int,
         counters: Counters,
-    ) -> None:
-        """Add the taken events of *built* to the unsettled, and count the others."""
-        taken = [result for result in built if type(result) is TakenEvent]
-        size = self.size
-        rejected, dropped = dict(counters.rejected), dict(counters.dropped)
-        adjusted = dict(counters.adjusted)
-        for held in taken:
-            if held.event.adjusted:
-                add_counts(adjusted, held.event.adjusted)
-        if len(taken) < len(built):
-            for logged, result in zip(fresh, built):
-                if result is None or type(result) is Invalid:
-                    size -= logged.size
-                    add_unbuilt(result, rejected, dropped)
-        # No calls below: CPython runs signal handlers only at calls and loop jumps, so
-        # these assignments cannot be interrupted.
-        self.building = ()
-        self.unsettled += taken
+    ) -> Batch:
+        """
+        Add the events of *built* to the unsettled, and count the failures.
+
+        Args:
+            sequence: Sequence number before that of the first one.
+            max_count, max_bytes: Limits of the batch that is returned: the first
+                unsettled events. There are more if several requests failed at once.
+        """
+        sequences = [sequence + 1 + position for position in built.positions]
+        size = self.size + sum([len(event.json) for event in built.events])
+        size -= sum([logged.size for logged in self.building[: self._accounted]])
+        rejected, dropped = counters.rejected, counters.dropped
+        if built.failures:
+            rejected, dropped = dict(rejected), dict(dropped)
+            for result in built.failures:
+                add_unbuilt(result, rejected, dropped)
+        adjusted = counters.adjusted
+        if built.adjusted:
+            adjusted = dict(adjusted)
+            add_counts(adjusted, built.adjusted)
+        unsettled = [*self.unsettled, *built.events]
+        events = _cut_to_limits(unsettled, max_count, max_bytes)
+        invalid = [failure for failure in built.failures if failure is not None]
+        batch = Batch(events, invalid, cut=len(events) < len(unsettled))
+        retried = min(self._sent, len(events))
+        sent = self._sent + len(events) - retried
+        # No calls below, as in `remove_larger`.
+        self.building, self._accounted = [], 0
+        self.unsettled = unsettled
+        self._sequences += sequences
+        self._sent = sent
+        self.current = batch
         self.size = size
         counters.rejected, counters.dropped = rejected, dropped
         counters.adjusted = adjusted
+        counters.retried += retried
+        return batch
 
-    def select(self, max_count: int, max_bytes: int) -> list[TakenEvent]:
-        """Return the first unsettled events, as many as the limits allow."""
-        # More events are unsettled than requested if several requests failed at once.
-        first = self.unsettled[:max_count]
-        # A list: a generator would be resumed for each event by another module.
-        sizes = [len(taken.event.json) for taken in first]
-        return first[: count_fitting(sizes, max_bytes)]
+    def settle(self, batch: Batch, delivery: Delivery, counters: Counters) -> None:
+        """Remove the events of *batch* that are not pending, and count them."""
+        count = len(batch.events)
+        kept = sorted({position for position in delivery.pending if position < count})
+        events = [batch.events[position] for position in kept]
+        sequences = [self._sequences[position] for position in kept]
+        in_doubt = self._in_doubt
+        if in_doubt or delivery.in_doubt:
+            sent = [self._sequences[position] for position in delivery.in_doubt]
+            in_doubt = in_doubt.union(sent).intersection(
+                (*sequences, *self._sequences[count:])
+            )
+        # Nearly always all are delivered: nothing is looked up for each of them.
+        settled = set(range(count)).difference(kept)
+        refused = len(settled.intersection(delivery.rejected))
+        moved = len(settled.intersection(delivery.spooled))
+        undelivered = settled.intersection((*delivery.rejected, *delivery.spooled))
+        delivered = len(settled) - len(undelivered)
+        size = sum([len(event.json) for event in batch.events])
+        size -= sum([len(event.json) for event in events])
+        kept_count = len(kept)
+        rejected = dict(counters.rejected)
+        add_count(rejected, "refused", refused)
+        # No calls below, as in `remove_larger`.
+        self.current = None
+        self.unsettled[:count] = events
+        self._sequences[:count] = sequences
+        self._sent -= count - kept_count
+        self._in_doubt = in_doubt
+        self.size -= size
+        counters.delivered += delivered
+        counters.moved += moved
+        counters.rejected = rejected
+        counters.retried += delivery.resent
 
     def get_settled_sequence(self) -> int:
         """Return the sequence number up to which every event is settled."""
         if self.unsettled:
-            return self.unsettled[0].sequence - 1
+            return self._sequences[0] - 1
         return self.last_sequence - len(self.waiting) - len(self.building)
+
+    def is_in_doubt(self, position: int) -> bool:
+        """Whether ODP may have accepted the unsettled event at *position*."""
+        is_in_flight = self.current and position < len(self.current.events)
+        return bool(is_in_flight) or self._sequences[position] in self._in_doubt
 
     def clear(self) -> None:
         """Remove all events."""
-        self.unsettled, self.building, self.current = [], (), None
-        self.waiting.clear()
+        self.waiting, self.building, self._accounted = deque(), [], 0
+        self.clear_unsettled()
         self.size = 0
 
-
-@final
-class TakenEvent:
-    """An event that was taken and not settled yet."""
-
-    __slots__ = ("event", "in_doubt", "sent", "sequence", "size")
-
-    def __init__(self, event: OdpEvent, sequence: int, size: int) -> None:
-        self.event = event
-        self.sequence = sequence
-        self.size = size
-        self.sent = False
-        self.in_doubt = False
+    def clear_unsettled(self) -> None:
+        """Remove the events that were taken."""
+        self.unsettled, self._sequences, self._sent = [], [], 0
+        self._in_doubt, self.current = frozenset(), None
 
 
-def build_taken_event(
-    build: Callable[..., OdpEvent | None],
-    logged: Any,
-    sequence: int,
-    event_id: str | None = None,
-) -> TakenEvent | Invalid | None:
+def _cut_to_limits(
+    events: Sequence[OdpEvent], max_count: int, max_bytes: int
+) -> Sequence[OdpEvent]:
+    """Return the first events, as many as fit into that many requests."""
+    events = events[:max_count]
+    sizes = [len(event.json) for event in events]
+    if sum(sizes) + len(sizes) + 2 <= max_bytes:  # with commas and brackets
+        return events
+    return events[: count_fitting(sizes, max_bytes)]
+
+
+class Built(NamedTuple):
+    """
+    What was built from captures.
+
+    Args:
+        events: The events, in the order of the captures.
+        positions: The position of each one's capture.
+        failures: Why other captures gave no event; None for one that is left out.
+        adjusted: The adjustments that were made to the events.
+    """
+
+    events: Sequence[OdpEvent]
+    positions: Sequence[int]
+    failures: Sequence[Invalid | None] = ()
+    adjusted: Mapping[str, int] = NONE
+
+
+def build_event(
+    build: Callable[..., OdpEvent | None], logged: Any, event_id: str | None = None
+) -> OdpEvent | Invalid | None:
     """Return the event of *logged*, why it is invalid, or None if it is left out."""
     try:
-        event = build(logged, event_id)
+        return build(logged, event_id)
     except KeyboardInterrupt:
         # Not the event's fault: the next take builds it.
         raise
@@ -206,29 +309,43 @@ def build_taken_event(
         return Invalid(
             "not_buildable", f"making it raised {name}", format_origin(logged)
         )
-    return None if event is None else TakenEvent(event, sequence, logged.size)
 
 
-def build_taken_events(
+def build_events(
     build: Callable[..., OdpEvent | None],
     encode_batch: EncodeBatch,
-    fresh: Sequence[Any],
-    sequence: int,
-) -> list[TakenEvent | Invalid | None]:
+    complete_capture: Callable[[Any], Any],
+    fresh: list[Any],
+) -> Built:
     """
-    Return what `build_taken_event` returns for each of *fresh*.
+    Build the events of *fresh*: captures, bare or with a size, and events.
 
     Args:
-        sequence: Sequence number before that of the first one.
+        build: Builds a single event, where *encode_batch* returned None for it.
+        complete_capture: See `PendingEvents`.
     """
     event_ids = generate_ids(len(fresh))
     # Without a pause: giving up the GIL after each 100 events shortens the longest gap
     # of a busy thread from 2.6 to 1.5 ms, and costs it twice the time in all.
-    return [
-        build_taken_event(build, logged, sequence + n, event_id)
-        if event is None
-        else TakenEvent(event, sequence + n, logged.size)
-        for n, (logged, event, event_id) in enumerate(
-            zip(fresh, encode_batch(fresh, event_ids), event_ids), 1
-        )
-    ]
+    encoded = encode_batch(fresh, event_ids)
+    if all(encoded):
+        return Built(cast("Sequence[OdpEvent]", encoded), range(len(encoded)))
+    events: list[OdpEvent] = []
+    positions: list[int] = []
+    failures: list[Invalid | None] = []
+    adjusted: dict[str, int] = {}
+    for position, (event, event_id) in enumerate(zip(encoded, event_ids)):
+        result: OdpEvent | Invalid | None = event
+        if result is None:
+            logged = fresh[position]
+            if type(logged) is tuple:
+                fresh[position] = logged = complete_capture(logged)
+            result = build_event(build, logged, event_id)
+        if isinstance(result, Identified):
+            events.append(result)
+            positions.append(position)
+            if event is None:
+                add_counts(adjusted, result.adjusted)
+        else:
+            failures.append(result)
+    return Built(events, positions, failures, adjusted)

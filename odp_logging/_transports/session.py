@@ -190,12 +190,14 @@ class HttpSession:
         # One write for head and body: each write releases the GIL, and next to a thread
         # that computes without a pause it is acquired again 5 ms later. The repr of a
         # memoryview does not show its content.
+        events = memoryview(b",".join([event.json for event in batch.events]))
+        length = len(events) + len(b"[]")
         return memoryview(
             b"".join(
                 (
                     self._head.get_secret_value(),
-                    b"%d\r\n\r\n[" % batch.size,
-                    b",".join([event.json for event in batch.events]),
+                    b"%d\r\n\r\n[" % length,
+                    events,
                     b"]",
                 )
             )

@@ -16,7 +16,6 @@ from typing import Any
 
 from odp_logging import OdpHandler
 
-from ..waiting import held
 from .figures import Figure
 from .programs import has_fast, hide_fast, run
 from .shop import on_root, purchase
@@ -68,8 +67,7 @@ def _building(build: float, floor: float, encoder: str, target: float) -> Figure
 
 
 STEPS = {
-    "size": "sorting in: sizes and bounds",
-    "build": "building and encoding: checks, an id, JSON",
+    "build": "building and encoding: checks, an id, JSON, sizes and bounds",
     "send": "sending: one request over a kept connection",
     "settle": "settling: what became of each",
 }
@@ -108,8 +106,6 @@ def _round(
 
     for _ in range(batch):
         purchase()
-    with held(store._lock):
-        timed("size", store._account_incoming)
     taken = timed("build", store.take)
     bodies = [event.to_dict() for event in taken.events]
     timed("json", lambda: [json.dumps(body) for body in bodies])

@@ -19,7 +19,7 @@ from ..waiting import until
 from .sink import Sink
 
 BATCH = 100
-"""Events of a request; the default of `OdpHandler` too."""
+"""Events of a request."""
 
 _INTERVAL_SECONDS = 1.0
 _HEADERS = {"Content-Type": "application/json", "x-api-key": "key"}

@@ -29,13 +29,22 @@ from odp_logging import (
 )
 from odp_logging._capture.build import Builder
 from odp_logging._capture.capture import Capture, capture, complete_capture
+from odp_logging._capture.fast import capture_plain
 from odp_logging._events import body, fast_encode
-from odp_logging._events.fast_encode import encode_plain
 from odp_logging._events.identifiers import _PLACEHOLDERS
 from odp_logging._events.ids import generate_id, generate_ids
 
 from ..conftest import KEY
 from ..waiting import held
+
+
+def encode_plain(
+    action: Any, identifiers: Any, kind: Any, data: Any, time: Any, event_id: str
+) -> OdpEvent | None:
+    """Encode what a log call without a stamp and an id of its own left."""
+    fields = (action, identifiers, kind, data, None, time, None)
+    return fast_encode.encode_plain(fields, event_id)
+
 
 TEXT = st.text(max_size=12) | st.sampled_from(
     ["", " ", "x" * 1024, "x" * 1025, "\ud800", "fs-user-id", "ts", "é\u2028</\x00"]
@@ -56,6 +65,22 @@ NAME = TEXT | st.sampled_from(["email", "fs_user_id", "FS-USER-ID", "idempotence
 IDENTIFIERS = st.dictionaries(NAME, SCALAR | ODD, max_size=4) | st.none() | SCALAR
 DATA = st.dictionaries(NAME | st.integers() | st.none(), VALUE, max_size=5)
 TIME = st.floats(0, 2e9) | st.sampled_from([-1.0, 1e12, math.inf, math.nan])
+PLAIN_NAME = st.text('abcé_ "', min_size=1, max_size=5)
+PLAIN_FIELDS = st.fixed_dictionaries(
+    {
+        "odp_action": st.text(min_size=1, max_size=12),
+        "odp_identifiers": st.dictionaries(
+            PLAIN_NAME,
+            st.text(min_size=1, max_size=12) | st.integers() | TEXT,
+            min_size=1,
+            max_size=3,
+        ),
+    },
+    optional={
+        "odp_data": st.dictionaries(PLAIN_NAME, SCALAR, max_size=4),
+        "odp_type": TEXT | st.none(),
+    },
+)
 FIELDS = st.fixed_dictionaries(
     {"odp_action": TEXT | SCALAR},
     optional={
@@ -124,6 +149,51 @@ def test_fast_and_general_path_give_the_same_event(fields: dict[str, Any]) -> No
     finally:
         handler.client._destinations.flusher.abandon("end of the test")
         handler.close()
+
+
+def test_a_bare_capture_gives_the_event_of_the_general_path() -> None:
+    """An event encoded from what the log call left equals one built step by step."""
+    encoded_count = 0
+
+    @settings(max_examples=600, deadline=None)
+    @given(PLAIN_FIELDS)
+    def check(fields: dict[str, Any]) -> None:
+        nonlocal encoded_count
+        bare = capture_plain(fields, 1e9, "/shop.py", 3)
+        if bare is None:
+            return
+        [encoded] = Builder().encode_batch([bare], ["an-id"])
+        if encoded is None:
+            return
+        encoded_count += 1
+        fields = {**fields, "odp_idempotence_id": "an-id"}
+        general = capture(fields, time=1e9, origin=("/shop.py", 3), bound=None)
+        with general_encoder(body._encode_with_json):
+            built = Builder()(general)
+
+        assert built is not None
+        assert encoded.json == built.json
+        assert dict(encoded.identifiers) == dict(built.identifiers)
+        assert dict(encoded.adjusted) == dict(built.adjusted) == {}
+
+    check()
+    assert encoded_count > 100
+
+
+def test_names_of_another_class_are_not_encoded_directly() -> None:
+    """The flusher's thread must not run the methods of an application's class."""
+
+    class Name(str):
+        def __hash__(self) -> int:
+            assert not built
+            return super().__hash__()
+
+    built: list[bool] = []
+    identifiers = {Name("email"): "a@b.c"}
+    bare = ("a", identifiers, None, None, None, 1.0, None, None, "/shop.py", 3)
+    built.append(True)
+
+    assert Builder().encode_batch([bare], ["an-id"]) == [None]
 
 
 def _take_events(store: Any) -> list[Capture]:

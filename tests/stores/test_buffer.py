@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import sys
 import threading
 import time
@@ -527,3 +528,195 @@ def test_captures_without_a_size_can_fill_a_batch_by_bytes():
         if len(store.inbox.queue) >= store.inbox.check_after:
             due.append(store.check_due())
     assert any(due)
+
+
+def bare(number: int) -> tuple[int]:
+    """Return what stands for the tuple that a log call leaves in the inbox."""
+    return (number,)
+
+
+class BareEvents:
+    """Settings of a buffer of `bare` entries, and which of them were accounted."""
+
+    def __init__(self) -> None:
+        self.accounted: list[int] = []
+
+    def settings(self) -> dict[str, Any]:
+        """Return arguments for `make`."""
+        return {"complete_capture": self._complete, "encode_batch": self._encode}
+
+    def _complete(self, logged: tuple[int]) -> OdpEvent:
+        self.accounted.append(logged[0])
+        return event(logged[0])
+
+    def _encode(self, fresh: Any, event_ids: Any) -> list[OdpEvent | None]:
+        # As the real one, it leaves some to `build`.
+        return [
+            event(logged[0]) if type(logged) is tuple and logged[0] % 4 else None
+            for logged in fresh
+        ]
+
+
+def read_numbers(batch: Any) -> list[int]:
+    """Return the numbers of the events in *batch*."""
+    return [one.data["n"] for one in batch.events]
+
+
+def test_a_take_accounts_nothing_that_it_can_encode():
+    """Events that are sent at once never get an estimated size, which costs 1 µs."""
+    bare_events = BareEvents()
+    store = make(**bare_events.settings())
+    store.inbox.queue.extend(map(bare, range(1, 4)))
+
+    batch = store.take()
+
+    assert read_numbers(batch) == [1, 2, 3]
+    assert bare_events.accounted == []
+    assert store.counts().queue_bytes == sum([len(one.json) for one in batch.events])
+    store.settle(batch, Delivery(3))
+    assert balanced(store)
+    assert store.counts().delivered == 3 and store.counts().queue_bytes == 0
+
+
+def test_accounted_events_are_taken_before_those_in_the_inbox():
+    """Reading the counts accounts the inbox; the order of the events stays."""
+    store = make(**BareEvents().settings())
+    store.inbox.queue.extend(map(bare, range(5)))
+    assert store.counts().queue_bytes > 0
+    store.inbox.queue.extend(map(bare, range(5, 12)))
+
+    first = store.take()
+    assert read_numbers(first) == [*range(10)]
+    assert store.get_last_sequence() == 12 and store.get_settled_sequence() == 0
+    store.settle(first, Delivery(10, pending=(3,)))
+    assert store.get_settled_sequence() == 3
+    assert read_numbers(store.take()) == [3, 10, 11]
+    assert store.counts().retried == 1
+    assert balanced(store)
+
+
+def test_the_bounds_hold_for_events_that_no_take_accounted():
+    """Log calls account the inbox before the events in it could exceed the bytes."""
+    store = make(
+        **BareEvents().settings(), max_size=0, max_bytes=600_000, batch_size=500
+    )
+    for number in range(9_000):
+        store.inbox.queue.append(bare(number))
+        if len(store.inbox.queue) >= store.inbox.check_after:
+            store.check_due()
+        assert len(store.inbox.queue) <= 600_000 // 16_384 + 1
+    counts = store.counts()
+    assert 500_000 < counts.queue_bytes <= 600_000
+    assert counts.overflowed == 9_000 - counts.pending > 0
+    assert balanced(store)
+
+
+def test_a_log_call_accounts_few_events_at_once():
+    """With the default bound in bytes, at most 512 are accounted by one call."""
+    bare_events = BareEvents()
+    store = make(**bare_events.settings(), max_size=0, max_bytes=64 * 2**20)
+    most = 0
+    for number in range(20_000):
+        store.inbox.queue.append(bare(number))
+        before = len(bare_events.accounted)
+        if len(store.inbox.queue) >= store.inbox.check_after:
+            store.check_due()
+        most = max(most, len(bare_events.accounted) - before)
+    assert 0 < most <= 513  # and the newest one, to estimate the others
+    assert len(store.inbox.queue) <= 4097
+
+
+class CutAtCall:
+    """
+    Raises where CPython may run a signal handler: after a call or a jump back.
+
+    Args:
+        functions: Names of the functions that are cut off.
+        step: Which of these places it is.
+    """
+
+    def __init__(self, functions: set[str], step: int) -> None:
+        self._functions = functions
+        self._left = step
+        self._previous: dict[Any, str] = {}
+
+    def trace(self, frame: Any, what: str, argument: object) -> Any:
+        """Trace a frame, see `sys.settrace`."""
+        if frame.f_code.co_name not in self._functions:
+            return self.trace
+        frame.f_trace_opcodes = True
+        if what == "opcode":
+            previous = self._previous.get(frame, "CALL")  # a function begins
+            self._previous[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+            if previous.startswith(("CALL", "JUMP_BACKWARD", "JUMP_ABSOLUTE")):
+                self._left -= 1
+                if self._left == 0:
+                    raise KeyboardInterrupt
+        return self.trace
+
+
+def test_a_take_that_is_cut_off_anywhere_loses_and_repeats_nothing():
+    """An exception of a signal handler at any call in a take or settle is repaired."""
+    parts = {
+        "take",
+        "_start_take",
+        "start_building",
+        "return_unbuilt",
+        "build_events",
+        "_finish_take",
+        "finish_building",
+        "settle",
+        "_recover_counts",
+        "recount",
+        "_add_sizes",
+    }
+    cuts = 0
+    for step in range(1, 400):
+        store = make(**BareEvents().settings())
+        store.inbox.queue.extend(map(bare, range(4)))
+        store.counts()  # accounts the first four
+        store.inbox.queue.extend(map(bare, range(4, 8)))
+        cut = CutAtCall(parts, step)
+        delivered: list[int] = []
+        before = sys.gettrace()
+        sys.settrace(cut.trace)
+        try:
+            batch = store.take()
+            store.settle(batch, Delivery(len(batch.events)))
+            delivered += read_numbers(batch)
+        except KeyboardInterrupt:
+            cuts += 1
+        finally:
+            sys.settrace(before)
+        last, settled = store.get_last_sequence(), store.get_settled_sequence()
+        assert last - settled == store.counts().pending, step
+        assert balanced(store), step
+        # What was settled when the exception came is not in the list above.
+        settled_early = store.counts().delivered - len(delivered)
+        assert settled_early in (0, 8), step
+        for _ in range(2):
+            batch = store.take()
+            store.settle(batch, Delivery(len(batch.events)))
+            delivered += read_numbers(batch)
+        assert delivered == ([*range(8)] if not settled_early else []), step
+        assert balanced(store), step
+        assert store.counts().delivered == store.counts().accepted == 8, step
+        assert store.counts().queue_bytes == 0, step
+    assert 100 < cuts < 399  # every place, and some runs without a cut
+
+
+def test_a_discard_in_the_middle_of_a_take_counts_all():
+    """What a take is building from the inbox is dropped, and its result discarded."""
+    bare_events = BareEvents()
+    settings = bare_events.settings()
+
+    def encode(fresh: Any, event_ids: Any) -> list[OdpEvent | None]:
+        assert store.discard("exit") == 5
+        return [event(logged[0]) for logged in map(bare, range(3))]
+
+    store = make(**{**settings, "encode_batch": encode}, batch_size=3)
+    store.inbox.queue.extend(map(bare, range(5)))
+
+    assert store.take().events == ()
+    assert store.counts().dropped == {"exit": 5}
+    assert balanced(store)
