@@ -170,14 +170,14 @@ class Server:
             return
         if self._process != os.getpid():
             self._connection = connection
-            self.abandon()
+            self.detach()
             return
         try:
             connection.finish()
         except Exception:  # the connection is dropped in any case
             pass
 
-    def abandon(self) -> None:
+    def detach(self) -> None:
         """Drop the connection in a forked child: the session is the parent's."""
         connection = self._connection
         if connection is None or self._process == os.getpid():

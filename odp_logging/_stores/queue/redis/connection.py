@@ -120,7 +120,7 @@ class Servers:
         except Exception:  # the connection is dropped in any case
             pass
 
-    def abandon(self) -> None:
+    def detach(self) -> None:
         """Drop connections unused in a forked child: they are the parent's."""
         self._client = None
 
