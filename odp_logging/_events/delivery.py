@@ -42,7 +42,7 @@ class Delivery:
         rejected: Why an event was rejected for good, by position.
         pending: Positions of events that are still to be sent.
         spooled: Positions of events that are in the spool now, to be sent from there.
-        in_doubt: Those of the pending that were sent and got no response.
+        in_doubt: Those of the pending that were sent and got no answer.
         cause: Why events are pending; None if none are.
         message: One readable line on the cause; holds no key and no value.
         backoff: Seconds to wait before the next attempt, computed by this library.
