@@ -12,6 +12,7 @@ from odp_logging import OdpEvent
 from odp_logging._events.delivery import Delivery
 from odp_logging._flusher.flusher import Flusher
 
+from ..waiting import until
 from .conftest import (
     FakeCapture,
     RecordingTransport,
@@ -40,6 +41,42 @@ def test_a_full_batch_is_sent_at_once() -> None:
     assert transport.sent.acquire(timeout=10)
     assert [event.action for event in transport.batches[0]] == ["a", "b", "c"]
     assert transport.threads != [threading.get_ident()]
+    flusher.finish()
+
+
+def test_puts_to_a_full_batch_wake_the_thread_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """During an outage, only the put that fills a batch wakes the thread."""
+    transport = RecordingTransport(lambda size: answer_down(size, backoff=60.0))
+    flusher = make_flusher(transport)
+    put_events(flusher, "a", "b", "c")
+    assert transport.sent.acquire(timeout=10)
+    woken: list[bool] = []
+    monkeypatch.setattr(flusher._schedule, "wake", lambda: woken.append(True))
+    # The answer came: the settled batch is full again, so the thread knows of it.
+    until(lambda: flusher.status.state == "retrying")
+    put_events(flusher, "d", "e", "f")
+
+    assert woken == []
+    monkeypatch.undo()
+    assert flusher.flush(10)
+    assert sum(map(len, transport.batches[1:])) == 6
+    flusher.finish()
+
+
+def test_a_put_after_finish_registers_the_flusher_again() -> None:
+    """Also if a batch was full before, so that the exit drains the flusher."""
+    started: list[Flusher] = []
+    transport = RecordingTransport(lambda size: answer_down(size, backoff=60.0))
+    flusher = make_flusher(transport, on_start=started.append)
+    put_events(flusher, "a", "b", "c")
+    assert transport.sent.acquire(timeout=10)
+    flusher.finish()
+    put_events(flusher, "d", "e", "f")
+
+    assert started == [flusher, flusher]
+    assert flusher.flush(10)
     flusher.finish()
 
 
