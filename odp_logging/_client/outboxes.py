@@ -6,7 +6,15 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from .._outbox.base import DEFAULT_ACCOUNT, BaseOutbox, Outcome, Row, Warn, find_outbox
+from .._outbox.base import (
+    DEFAULT_ACCOUNT,
+    BaseOutbox,
+    Outcome,
+    Row,
+    Warn,
+    find_outbox,
+    read_outbox,
+)
 from .builders import build_or_explain, build_reporting_builder
 
 if TYPE_CHECKING:
@@ -35,6 +43,8 @@ class Outboxes:
 
     def find(self) -> BaseOutbox | None:
         """Return the outbox for an event that is logged now; None if there is none."""
+        if read_outbox() is None and self._rule is None:
+            return None  # as for most log calls
         found = find_outbox(self._warn)
         return self._rule.find() if found is None and self._rule is not None else found
 

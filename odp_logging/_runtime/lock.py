@@ -117,13 +117,17 @@ class OwnedLock:
 
     def hold(self, work: Callable[[], T]) -> T:
         """Wait for the lock, call *work* with it held, and return its result."""
-        if self.is_owned():
+        if self._lock._is_owned():
             return work()
         try:
             try:
-                # While Python finalizes, all other threads are frozen, perhaps with
-                # the lock held. Then only this thread can use what it guards.
-                self.acquire(-1)
+                # Usually the lock is free, as `acquire` would find out more slowly.
+                if self._lock_class is not threading.Lock or not self._lock.acquire(
+                    False
+                ):
+                    # While Python finalizes, all other threads are frozen, perhaps with
+                    # the lock held. Then only this thread can use what it guards.
+                    self.acquire(-1)
                 return work()
             finally:
                 # `release` inlined. If *work* reached the recursion limit, calling

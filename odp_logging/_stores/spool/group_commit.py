@@ -16,18 +16,12 @@ from .file import SpoolFile
 MAX_EVENTS_PER_COMMIT = 64
 """One commit usually has one event for each thread that logs."""
 
-_MAX_RECENT_MOVES = 8
+_MOVES_REMEMBERED = 8
 """Several threads may have a `take_over` interrupted before one calls `has_moved`."""
 
 
-class PendingWrite:
-    """An event that was put and is not known to be on disk yet."""
-
-    __slots__ = ("event", "written")
-
-    def __init__(self, event: OdpEvent) -> None:
-        self.event = event
-        self.written = False
+PendingWrite = list[OdpEvent]
+"""Holds one event that was put; empty once the event is known to be on disk."""
 
 
 class GroupCommit:
@@ -60,8 +54,9 @@ class GroupCommit:
         self, event: OdpEvent, holder: EventHolder | None = None
     ) -> PendingWrite:
         """Queue *event* for the next commit; empties *holder*. Thread-safe."""
+        pending = [event]
         holder = holder or [None]
-        holder[0] = pending = PendingWrite(event)
+        holder[0] = pending
         hand_over(holder, self._queue)
         return pending
 
@@ -69,7 +64,7 @@ class GroupCommit:
         """Return how many events are queued."""
         return len(self._queue)
 
-    def get_queued_sequence(self) -> int:
+    def get_last_enqueued(self) -> int:
         """Return the number that the last queued event has or will have."""
         return self.last_sequence + len(self._queue)
 
@@ -100,15 +95,20 @@ class GroupCommit:
         """
         queue = self._queue
         while queue:
+            if not queue[0]:  # written before an interruption
+                queue.popleft()
+                continue
+            taken = [queue[0]]
+            bodies = [taken[0][0].json]
             # By index: a finalizer may enqueue during iteration, which would raise.
-            group = [
-                queue[index] for index in range(min(len(queue), MAX_EVENTS_PER_COMMIT))
-            ]
+            for index in range(1, min(len(queue), MAX_EVENTS_PER_COMMIT)):
+                taken.append(queue[index])
+                bodies.append(queue[index][0].json)
             self._last_move = None
-            self._last_write = group, self.last_sequence + 1
-            self._append(file, [pending.event for pending in group])
-            self._counters.accepted += len(group)
-            self._mark_written(group)
+            self._last_write = taken, self.last_sequence + 1
+            self._append(file, bodies)
+            self._counters.accepted += len(taken)
+            self._mark_written(taken)
             self.counts_dirty = False
 
     def move(self, file: SpoolFile, events: Sequence[OdpEvent]) -> None:
@@ -120,7 +120,7 @@ class GroupCommit:
         """
         self._last_write = (), 0
         self._last_move = events, self.last_sequence + 1
-        self._append(file, events)
+        self._append(file, [event.json for event in events])
         self._account_moved(events)
         self.counts_dirty = False
 
@@ -128,28 +128,30 @@ class GroupCommit:
         """Whether one of the last `move` calls wrote this very sequence of *events*."""
         return any([moved is events for moved in self._moved])
 
-    def _append(self, file: SpoolFile, events: Sequence[OdpEvent]) -> None:
+    def _append(self, file: SpoolFile, bodies: Sequence[bytes]) -> None:
         # Before the commit: an exception of a signal handler may follow it at once.
         self.counts_dirty = True
-        file.add([event.json for event in events], self.last_sequence + 1)
-        self.last_sequence += len(events)
+        file.add(bodies, self.last_sequence + 1)
+        self.last_sequence += len(bodies)
 
-    def _mark_written(self, group: Sequence[PendingWrite]) -> None:
-        for pending in group:
-            pending.written = True
-            if pending.event.adjusted:
-                self._counters.count_adjusted(pending.event)
+    def _mark_written(self, taken: Sequence[PendingWrite]) -> None:
+        for pending in taken:
+            if pending:  # else it was marked before an interruption
+                event = pending.pop()
+                if event.adjusted:
+                    self._counters.count_adjusted(event)
         # By its first entries, not by count: after an interruption some were removed.
-        while self._queue and self._queue[0].written:
-            self._queue.popleft()
+        queue = self._queue
+        while queue and not queue[0]:
+            queue.popleft()
 
     def _account_moved(self, events: Sequence[OdpEvent]) -> None:
         moved = self._counters.moved - len(events)
-        recent = (events, *self._moved[: _MAX_RECENT_MOVES - 1])
+        remembered = (events, *self._moved[: _MOVES_REMEMBERED - 1])
         # No calls below: CPython runs signal handlers only at calls and loop jumps, so
         # these assignments cannot be interrupted.
         self._counters.moved = moved
-        self._moved = recent
+        self._moved = remembered
         self._last_move = None
 
     def recover_counts(self, file: SpoolFile) -> None:
@@ -159,11 +161,11 @@ class GroupCommit:
         Raises:
             SpoolError: The file cannot be read.
         """
-        file.read_counts()
+        file.recount()
         last = file.find_last_number()
         if self._last_move is not None and last >= self._last_move[1]:
             self._account_moved(self._last_move[0])
-        group, first = self._last_write
-        if group and last >= first:
-            self._mark_written(group)
+        taken, first = self._last_write
+        if taken and last >= first:
+            self._mark_written(taken)
         self.last_sequence = max(self.last_sequence, last)

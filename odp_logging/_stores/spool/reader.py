@@ -19,10 +19,10 @@ from .schema import (
     BODY_COLUMN,
     LETTER_COLUMNS,
     DeadLetterRow,
-    FileSummary,
+    Sizes,
     delete_rows,
     parse_letter,
-    read_summary,
+    read_sizes,
     verify_tables,
 )
 
@@ -64,20 +64,19 @@ class SpoolSnapshot:
 
     def read_totals(self) -> tuple[int, int, int]:
         """Return the numbers of events and of dead letters, and the bytes of both."""
-        summary = self.read_summary()
-        size = summary.event_bytes + summary.letter_bytes
-        return summary.events, summary.letters, size
+        sizes = self.read_sizes()
+        return sizes.events, sizes.letters, sizes.event_bytes + sizes.letter_bytes
 
-    def read_summary(self) -> FileSummary:
+    def read_sizes(self) -> Sizes:
         """Return the numbers and bytes of events and dead letters."""
         with translate_errors():
-            return read_summary(self._connection) if self._has_tables else FileSummary()
+            return read_sizes(self._connection) if self._has_tables else Sizes()
 
-    def read_row_ids(self) -> set[int]:
+    def read_numbers(self) -> set[int]:
         """Return the numbers of all unsent events."""
         return {row[0] for row in self._query("SELECT number FROM events")}
 
-    def read_dead_ids(self) -> set[int]:
+    def read_dead_numbers(self) -> set[int]:
         """Return the numbers of all dead letters."""
         return {row[0] for row in self._query("SELECT number FROM dead")}
 
@@ -119,12 +118,12 @@ class SpoolReader(SpoolSnapshot):
                     raise
             threading.Event().wait(0.02)
         try:
-            self.count, self.size, self.dead_count, self.dead_size = self.read_summary()
+            self.count, self.size, self.dead_count, self.dead_size = self.read_sizes()
         except BaseException:
             self._connection.close()
             raise
 
-    def read_first_event(self) -> bytes | None:
+    def read_oldest(self) -> bytes | None:
         """Return the body of the oldest event; None if there is none."""
         rows = self._query(f"SELECT {BODY_COLUMN} FROM events ORDER BY number LIMIT 1")
         return rows[0][0] if rows else None
@@ -134,8 +133,8 @@ class SpoolReader(SpoolSnapshot):
         rows = self._query(f"SELECT {LETTER_COLUMNS} FROM dead ORDER BY number")
         return [parse_letter(*row) for row in rows]
 
-    def delete_dead_letters(self, dead_ids: Sequence[int]) -> None:
-        """Delete the dead letters with *dead_ids*."""
+    def delete_dead_letters(self, numbers: Sequence[int]) -> None:
+        """Delete the dead letters with *numbers*."""
         with translate_errors():
             # Another connection: that of the snapshot is read-only and within a
             # transaction.
@@ -145,4 +144,4 @@ class SpoolReader(SpoolSnapshot):
                 # As in the owner's connection: the setting is not stored in the file.
                 connection.execute("PRAGMA secure_delete = ON")
                 with transaction(connection) as execute:
-                    delete_rows(execute, "dead", dead_ids)
+                    delete_rows(execute, "dead", numbers)

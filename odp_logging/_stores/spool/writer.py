@@ -34,7 +34,8 @@ class Writer:
     def write_pending(self) -> bool:
         """Write queued events, enforce the limit; return whether all were written."""
         for _ in range(2):  # again if a damaged file was replaced by a new one
-            self._accounting.recover()
+            if self._group_commit.counts_dirty:
+                self._accounting.recover()
             if not self._own.is_available():
                 return False
             is_written = False

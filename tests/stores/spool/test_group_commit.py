@@ -113,6 +113,15 @@ def test_an_interrupted_writer_loses_no_event(store, written):
     assert balanced(store)
 
 
+def test_an_event_marked_before_an_interruption_is_not_written_again(store):
+    """It may still be in the queue if the counts could not be recovered since."""
+    store._group_commit.enqueue(event(1)).clear()
+    store.put(event(2))
+
+    assert store.counts().pending == 0
+    assert drain(store) == [0, 2]
+
+
 def test_an_interrupted_put_leaves_its_event_to_the_flusher(store):
     """The flusher writes and sends the event of a put that did not return."""
     add = store._own.file.add
