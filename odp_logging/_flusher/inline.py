@@ -62,6 +62,7 @@ class InlineDelivery:
         for _ in range(_BACKPRESSURE_POLL_COUNT):
             if not inbox.nearly_full or not self._worker.is_progressing():
                 return
+            self._dispatcher.schedule.wake()  # it may wait for the end of a burst
             Wakeup().wait(_BACKPRESSURE_POLL_SECONDS)
 
     def try_once(self) -> None:

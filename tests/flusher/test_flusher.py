@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from odp_logging import OdpEvent
 from odp_logging._events.delivery import Delivery
+from odp_logging._flusher import worker
 from odp_logging._flusher.flusher import Flusher
 
 from ..waiting import until
@@ -77,6 +79,56 @@ def test_a_put_after_finish_registers_the_flusher_again() -> None:
 
     assert started == [flusher, flusher]
     assert flusher.flush(10)
+    flusher.finish()
+
+
+def test_a_full_batch_waits_for_the_end_of_a_burst(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Events are not built next to the log calls that fill the batch."""
+    transport = RecordingTransport()
+    flusher = make_flusher(transport)
+    waits: list[tuple[bool, float]] = []
+    schedule, wait = flusher._schedule, flusher._schedule.wait
+
+    def record(seconds: float) -> None:
+        waits.append((schedule.is_batch_full, seconds))
+        wait(seconds)
+
+    monkeypatch.setattr(schedule, "wait", record)
+    put_events(flusher, "a", "b", "c")
+
+    assert transport.sent.acquire(timeout=10)
+    in_burst = [seconds for is_full, seconds in waits if is_full]
+    assert in_burst and 0 < max(in_burst) <= 0.02
+    flusher.finish()
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda flusher: flusher.wake(urgent=True),
+        lambda flusher: flusher.request_flush(),
+        lambda flusher: flusher.start_drain(time.monotonic() + 10),
+        lambda flusher: [
+            setattr(flusher.inbox, "nearly_full", True),
+            flusher.apply_backpressure(),
+        ],
+        lambda flusher: flusher.finish(),
+    ],
+    ids=["an urgent event", "a flush", "a drain", "a nearly full buffer", "the end"],
+)
+def test_what_is_due_ends_the_wait_for_a_burst(
+    end: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait of a full batch delays nothing that callers wait for."""
+    monkeypatch.setattr(worker, "_BURST_SECONDS", 60.0)
+    transport = RecordingTransport()
+    flusher = make_flusher(transport)
+    put_events(flusher, "a", "b", "c")
+    end(flusher)
+
+    assert transport.sent.acquire(timeout=10)
     flusher.finish()
 
 
