@@ -23,7 +23,7 @@ from .._runtime.lock import monotonic
 from .._runtime.text import format_count
 from .._stores.spool import directory as _directory
 from .._stores.spool.errors import SpoolError
-from .._stores.spool.ownership import is_owned
+from .._stores.spool.file_lock import is_owned
 from .._stores.spool.reader import SpoolReader
 from .._stores.spool.rotation import Moved
 from .errors import CommandError

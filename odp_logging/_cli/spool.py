@@ -16,7 +16,7 @@ from .._runtime.text import format_count
 from .._stores.spool import directory as _directory
 from .._stores.spool.errors import SpoolError
 from .._stores.spool.file import SpoolFile
-from .._stores.spool.ownership import claim_file, is_owned
+from .._stores.spool.file_lock import claim_file, is_owned
 from .._stores.spool.reader import SpoolReader
 from .._stores.spool.schema import DeadLetterRow
 from .command_parser import add_commands
@@ -116,7 +116,7 @@ def _read_file_state(path: Path) -> dict[str, Any]:
         with SpoolReader(path) as reader:
             state |= {"events": reader.count, "dead": reader.dead_count}
             state["bytes"] = reader.size + reader.dead_size
-            state["oldest"] = _read_log_time(reader.read_oldest())
+            state["oldest"] = _read_log_time(reader.read_first_event())
     except SpoolError as error:
         state["state"] = f"unreadable: {error}"
     return state

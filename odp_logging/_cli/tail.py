@@ -232,7 +232,7 @@ class SpoolPoller:
     def _compare(self, path: Path, snapshot: SpoolSnapshot) -> Iterator[Change]:
         """Yield the differences between *snapshot* and the last one."""
         file = self._files.setdefault(path, _FileState())
-        waiting, dead = snapshot.read_numbers(), snapshot.read_dead_numbers()
+        waiting, dead = snapshot.read_row_ids(), snapshot.read_dead_ids()
         previous_max = file.max_number
         file.max_number = max(previous_max or 0, *waiting, *dead, 0)
         for number in sorted(waiting - file.events.keys()):

@@ -241,7 +241,7 @@ def _build_spool(
     try:
         from .._stores.spool.directory import UNKNOWN
         from .._stores.spool.store import Spool
-        from .._stores.spool.warnings import warn_of_obstacle
+        from .._stores.spool.warnings import warn_if_not_writable
     except ImportError as error:
         raise ConfigurationError(
             f"spool= needs the modules sqlite3 and fcntl, and this Python has no"
@@ -259,7 +259,7 @@ def _build_spool(
         warn=reports.diagnostics.warn,
     )
     if config.enabled:
-        warn_of_obstacle(config.spool, reports.diagnostics.warn)
+        warn_if_not_writable(config.spool, reports.diagnostics.warn)
     return spool
 
 

@@ -15,7 +15,7 @@ from odp_logging._cli.main import main
 from odp_logging._stores.spool import directory as _directory
 from odp_logging._stores.spool.directory import list_files
 from odp_logging._stores.spool.file import SpoolFile
-from odp_logging._stores.spool.ownership import claim_file
+from odp_logging._stores.spool.file_lock import claim_file
 from odp_logging._stores.spool.reader import SpoolReader
 from odp_logging._stores.spool.rotation import Moved, move_files
 from odp_logging._stores.spool.warnings import SpoolWarnings

@@ -21,7 +21,7 @@ from odp_logging._cli.main import main
 from odp_logging._stores.spool import directory as _directory
 from odp_logging._stores.spool.directory import list_files
 from odp_logging._stores.spool.file import SpoolFile
-from odp_logging._stores.spool.ownership import claim_file
+from odp_logging._stores.spool.file_lock import claim_file
 from odp_logging.emulator import Emulator
 
 from ..conftest import KEY
@@ -168,7 +168,7 @@ def test_dropping_all_removes_every_empty_file(home, capsys):
         file.add([OdpEvent("sold", {"email": EMAIL}).json] * 2, 1)
         file.settle([], dict.fromkeys(file.read(2), "reason"))
         file.close_database()
-        file.ownership.release()
+        file.file_lock.release()
     assert main(["dead", "drop", "--all", "--spool", str(home)]) == 0
 
     assert capsys.readouterr().out == "4 dead letters dropped\n"

@@ -158,20 +158,20 @@ def test_a_snapshot_creates_no_file_and_blocks_no_writer(home, file):
     """The owner writes while a snapshot is open, which still reads the old state."""
     file.add([body(1)], 1)
     before = sorted(home.iterdir())
-    with SpoolSnapshot(file.ownership.path) as snapshot:
+    with SpoolSnapshot(file.file_lock.path) as snapshot:
         file.add([body(2)], 2)
         file.settle(file.read(2), {})
-        assert snapshot.read_numbers() == {1}
+        assert snapshot.read_row_ids() == {1}
         assert snapshot.read_totals()[:2] == (1, 0)
     assert sorted(home.iterdir()) == before
 
     third = body(3)
     file.add([third], 3)
-    path = file.ownership.path
+    path = file.file_lock.path
     file.close_database()
     before = sorted(home.iterdir())
     with SpoolSnapshot(path) as snapshot:
-        assert snapshot.read_numbers() == {3}
+        assert snapshot.read_row_ids() == {3}
         assert snapshot.read_event(3) == third
         assert (snapshot.read_event(4), snapshot.read_dead_letter(4)) == (None, None)
     assert sorted(home.iterdir()) == before

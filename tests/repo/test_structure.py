@@ -50,7 +50,7 @@ IMPORTERS = {
         "_stores/spool/schema.py",
     },
     "ctypes": {"_stores/spool/connection.py"},
-    "fcntl": {"_stores/spool/ownership.py"},
+    "fcntl": {"_stores/spool/file_lock.py"},
     "queue": {"_transports/addresses.py"},
     "optimizely": {"optimizely.py"},
     "prometheus_client": {"prometheus.py", "_cli/relay_metrics.py"},

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..._runtime.text import format_count
 from ..._stores.spool import directory as _directory
 from ..._stores.spool.errors import SpoolError
-from ..._stores.spool.ownership import is_owned
+from ..._stores.spool.file_lock import is_owned
 from ..._stores.spool.reader import SpoolSnapshot
 from .check_result import CheckResult
 
@@ -73,7 +73,7 @@ def _check_parent(spool_dir: Path) -> CheckResult:
 def _find_error(spool_dir: Path) -> str | None:
     """Return why the existing *spool_dir* cannot hold a spool; None if it can."""
     try:
-        error = _directory.find_problem(spool_dir)
+        error = _directory.check_access(spool_dir)
         is_usable = os.access(spool_dir, os.R_OK | os.W_OK | os.X_OK)
     except OSError:  # its owner may not list it
         error, is_usable = None, False

@@ -14,7 +14,7 @@ MAX_PAUSE_SECONDS = 60.0
 """Default of the longest pause: that of the setting ``max_retry_delay``."""
 
 _MAX_JITTER_SECONDS = 5.0
-# The answer to `read_pause` travels, so the same pause seems to end a bit later.
+# The response to `read_pause` takes time, so the same pause seems to end a bit later.
 _TOLERANCE_SECONDS = 1.0
 
 

@@ -38,8 +38,8 @@ class Accounting:
                 self._group_commit.recover_counts(self._own.file)
             except SpoolError as error:
                 self._own.handle_failure(error)
-            here = self._own.event_count + self._counters.moved
-            self._counters.accepted = self._counters.count_settled() + here
+            own_count = self._own.event_count + self._counters.moved
+            self._counters.accepted = self._counters.count_settled() + own_count
         # Last, because this may be interrupted as well.
         self._group_commit.counts_dirty = False
 
@@ -73,21 +73,21 @@ class Accounting:
     def find_last_sequence(self) -> int:
         """Return the sequence of the newest event."""
         self.recover()
-        return self._group_commit.get_last_enqueued()
+        return self._group_commit.get_queued_sequence()
 
     def find_settled_sequence(self) -> int:
         """Return the sequence up to which every event is settled and reported."""
         self.recover()
         own = self._own.file
         try:
-            oldest = own.find_first_number() if own is not None else None
+            first = own.find_first_number() if own is not None else None
         except SpoolError as error:
             self._own.handle_failure(error)
-            oldest = None
-        unsettled = [sequence for sequence, _ in self._invalid[:1]]
-        if oldest is not None:
-            unsettled.append(oldest)
-        return min(unsettled, default=self._group_commit.last_sequence + 1) - 1
+            first = None
+        candidates = [sequence for sequence, _ in self._invalid[:1]]
+        if first is not None:
+            candidates.append(first)
+        return min(candidates, default=self._group_commit.last_sequence + 1) - 1
 
     # Counts.
 

@@ -15,7 +15,7 @@ from ..._events.lazy_event import make_lazy_event
 from ..counts import Counters
 from .errors import SpoolError, translate_errors
 from .file import SpoolFile
-from .in_flight import InFlight, TakenBatch
+from .in_flight import CurrentBatch, InFlight
 from .orphans import OrphanedFiles
 from .own_file import OwnFile
 from .schema import Row
@@ -48,7 +48,7 @@ class Batches:
         self._counters = counters
         self._in_flight = in_flight
         self._warnings = warnings
-        self._unsettled_numbers: set[int] = set()
+        self._last_row_ids: set[int] = set()
         """Numbers in the last batch of the own file, to count retried events."""
 
     def has_full_batch(self) -> bool:
@@ -65,19 +65,19 @@ class Batches:
         self._in_flight.clear()
         if file is None:
             return Batch((), invalid)
-        rows, events, is_cut = self._read_or_replace(file)
+        rows, events, is_truncated = self._read_or_replace(file)
         if not events:
             return Batch((), invalid)
-        batch = Batch(events, invalid, cut=is_cut)
+        batch = Batch(events, invalid, cut=is_truncated)
         if file is self._own.file:
             self._count_retried(rows)
         self._in_flight.start(batch, file, rows)
         return batch
 
     def _count_retried(self, rows: Sequence[Row]) -> None:
-        numbers = {row.number for row in rows}
-        self._counters.retried += len(numbers & self._unsettled_numbers)
-        self._unsettled_numbers = numbers
+        row_ids = {row.number for row in rows}
+        self._counters.retried += len(row_ids & self._last_row_ids)
+        self._last_row_ids = row_ids
 
     def _choose_file(self) -> SpoolFile | None:
         orphan = self._orphaned_files.get_current()
@@ -86,7 +86,7 @@ class Batches:
             own = None
         if own is None or orphan is None:
             return own or orphan
-        previous = self._in_flight.taken
+        previous = self._in_flight.current
         return own if previous is not None and previous.file is orphan else orphan
 
     def _read_or_replace(
@@ -95,7 +95,7 @@ class Batches:
         """Read as `_read`; replace a damaged file, and close an empty orphaned one."""
         before = file.count
         try:
-            rows, events, is_cut = self._read(file)
+            rows, events, is_truncated = self._read(file)
         except SpoolError as error:
             if file is self._own.file:
                 self._own.handle_failure(error)
@@ -107,7 +107,7 @@ class Batches:
         is_finished = not events and (not file.count or file.count == before)
         if file is not self._own.file and is_finished:
             self._orphaned_files.finish(file)
-        return rows, events, is_cut
+        return rows, events, is_truncated
 
     def _read(self, file: SpoolFile) -> tuple[list[Row], list[OdpEvent], bool]:
         """Return rows and events of one request, and whether more events are there."""
@@ -129,8 +129,8 @@ class Batches:
         if broken:
             self._add_broken_as_dead_letters(file, broken)
         count = count_fitting((len(row.body) for row in rows), self._batch_bytes)
-        is_cut = count < len(rows) or file.count > len(rows)
-        return rows[:count], events[:count], is_cut
+        is_truncated = count < len(rows) or file.count > len(rows)
+        return rows[:count], events[:count], is_truncated
 
     def _read_rows(self, file: SpoolFile) -> list[Row]:
         rows = file.read(self._batch_size, self._batch_bytes)
@@ -145,7 +145,7 @@ class Batches:
         """Count the events lost because *file* was overwritten while in use."""
         before = file.count
         with translate_errors():
-            file.recount()
+            file.read_counts()
         lost = max(0, before - file.count)
         if file is self._own.file:
             self._counters.drop("damaged", lost)
@@ -160,7 +160,7 @@ class Batches:
             self._counters.drop("damaged", len(broken))
         self._warnings.report_unreadable_events(len(broken))
 
-    def clear_taken(self) -> None:
+    def clear_current(self) -> None:
         """Let settling the last batch have no effect: its file is closed."""
         self._in_flight.clear()
 
@@ -171,35 +171,37 @@ class Batches:
         Returns:
             The file it was taken from; None if it was discarded.
         """
-        taken = self._in_flight.taken
-        if taken is None or taken.batch is not batch:
+        current = self._in_flight.current
+        if current is None or current.batch is not batch:
             return None
-        self._settle(taken, delivery)
-        if taken.file is not self._own.file and not taken.file.count:
-            self._orphaned_files.finish(taken.file)
-        return taken.file
+        self._settle(current, delivery)
+        if current.file is not self._own.file and not current.file.count:
+            self._orphaned_files.finish(current.file)
+        return current.file
 
-    def _settle(self, taken: TakenBatch, delivery: Delivery) -> None:
-        accepted = [taken.rows[index] for index in delivery.accepted]
+    def _settle(self, current: CurrentBatch, delivery: Delivery) -> None:
+        accepted = [current.rows[index] for index in delivery.accepted]
         rejected = {
-            taken.rows[index]: reason for index, reason in delivery.rejected.items()
+            current.rows[index]: reason for index, reason in delivery.rejected.items()
         }
         # Pending events stay in the file, and are read again.
         try:
-            taken.file.settle(accepted, rejected)
+            current.file.settle(accepted, rejected)
         except SpoolError as error:
             # Counted first: what is counted as damaged depends on the file's count.
-            self._count_settled(taken, len(accepted), len(rejected))
-            if taken.file is self._own.file:
-                self._own.replace_damaged(taken.file, error)
+            self._count_settled(current, len(accepted), len(rejected))
+            if current.file is self._own.file:
+                self._own.replace_damaged(current.file, error)
             else:
-                self._orphaned_files.replace_damaged(taken.file, error)
+                self._orphaned_files.replace_damaged(current.file, error)
             return
-        self._count_settled(taken, len(accepted), len(rejected))
+        self._count_settled(current, len(accepted), len(rejected))
         self._counters.retried += delivery.resent
 
-    def _count_settled(self, taken: TakenBatch, accepted: int, rejected: int) -> None:
-        if taken.file is self._own.file:
+    def _count_settled(
+        self, current: CurrentBatch, accepted: int, rejected: int
+    ) -> None:
+        if current.file is self._own.file:
             self._counters.delivered += accepted
             self._counters.reject("refused", rejected)
         else:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlite3
 
 from ..._runtime.lock import OwnedLock
-from .connection import PAGE_BYTES, open_writable, prevent_close
-from .ownership import OwnershipLock
+from .connection import PAGE_BYTES, keep_open, open_writable
+from .file_lock import FileLock
 
 _CHECKPOINT_AFTER_BYTES = 1000 * PAGE_BYTES
 """Bytes in the log after which to checkpoint; SQLite's own default. Below
@@ -32,20 +32,20 @@ class Checkpointer:
     log calls go on writing.
 
     Args:
-        ownership: Lock on the file.
+        file_lock: Lock on the file.
     """
 
-    def __init__(self, ownership: OwnershipLock) -> None:
+    def __init__(self, file_lock: FileLock) -> None:
         self.lock = OwnedLock()
         """Held during a checkpoint; a fork waits for it."""
         self.log_bytes = 0
         """Bytes written since the last checkpoint, added by the spool file. No method
         adds them, since each log call in crash mode writes."""
-        self._ownership = ownership
+        self._file_lock = file_lock
         self._connection: sqlite3.Connection | None = None
         self._is_closed = False
 
-    def run_if_due(self) -> None:
+    def run_if_needed(self) -> None:
         """Make a checkpoint if the log is large enough. Thread-safe."""
         if self.log_bytes >= _CHECKPOINT_AFTER_BYTES:
             self.log_bytes = 0
@@ -54,14 +54,14 @@ class Checkpointer:
     def _run(self) -> None:
         if self._is_closed:  # another process may own the file by now
             return
-        if not self._ownership.owns_file_name():
+        if not self._file_lock.owns_file_name():
             return  # the name refers to another file
         try:
             if self._connection is None:
                 self._connection = open_writable(
-                    self._ownership.path, _BUSY_TIMEOUT_SECONDS
+                    self._file_lock.path, _BUSY_TIMEOUT_SECONDS
                 )
-                prevent_close(self._connection)
+                keep_open(self._connection)
             self._connection.execute("PRAGMA wal_checkpoint").fetchone()
         except sqlite3.Error:
             pass  # the next write reports what is wrong with the file

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DamagedError, UnsafeFileError, translate_errors
-from .ownership import PARTS
-from .schema import CREATE_TABLES, Sizes, read_sizes, verify_tables
+from .file_lock import PARTS
+from .schema import CREATE_TABLES, FileSummary, read_summary, verify_tables
 from .wal import is_header_intact
 
 # Imported here and not in a log call: a signal handler's exception during an import
@@ -38,16 +38,16 @@ _WAL_SIZE_LIMIT_BYTES = 9_000_000
 _BUSY_TIMEOUT_SECONDS = 1.0
 """How long a log call waits for another process that reads or closes the file."""
 
-_STEPS_PER_CHECK = 100_000
+_INSTRUCTIONS_PER_CHECK = 100_000
 """Instructions of SQLite's virtual machine between two checks of the limit."""
 
-_MIN_STEPS = 10_000_000
-_FILE_BYTES_PER_STEP = 4
+_MIN_INSTRUCTIONS = 10_000_000
+_FILE_BYTES_PER_INSTRUCTION = 4
 """A row has 150 bytes or more and takes 10 instructions to count. One instruction
 for 4 bytes allows 4 times as many as all scans of a file take."""
 
 
-def open_spool(path: Path) -> tuple[sqlite3.Connection, Sizes]:
+def open_spool(path: Path) -> tuple[sqlite3.Connection, FileSummary]:
     """
     Open the file at *path*, which this process owns; create its tables if it has none.
 
@@ -59,7 +59,7 @@ def open_spool(path: Path) -> tuple[sqlite3.Connection, Sizes]:
     """
     # A read-only connection verifies it, so that files that are not spools stay
     # unchanged.
-    sizes = None if is_unwritten(path) else verify(path)
+    summary = None if is_new_file(path) else verify(path)
     with translate_errors():
         connection = sqlite3.connect(
             path,
@@ -68,16 +68,16 @@ def open_spool(path: Path) -> tuple[sqlite3.Connection, Sizes]:
             isolation_level=None,
             check_same_thread=False,
         )
-    prevent_close(connection)
+    keep_open(connection)
     try:
         with translate_errors():
             _configure(connection)
-            if sizes is None:
+            if summary is None:
                 connection.executescript(CREATE_TABLES)
     except BaseException:
         connection.close()
         raise
-    return connection, Sizes() if sizes is None else sizes
+    return connection, FileSummary() if summary is None else summary
 
 
 def _configure(connection: sqlite3.Connection) -> None:
@@ -168,22 +168,24 @@ def open_read_only(path: Path, *, is_owned: bool = False) -> sqlite3.Connection:
         timeout=0.5,
         isolation_level=None,
     )
-    _limit_steps(connection, _MIN_STEPS + size // _FILE_BYTES_PER_STEP)
+    _limit_instructions(
+        connection, _MIN_INSTRUCTIONS + size // _FILE_BYTES_PER_INSTRUCTION
+    )
     # Functions that a file's schema calls are then restricted to harmless ones.
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection
 
 
-def _limit_steps(connection: sqlite3.Connection, steps: int) -> None:
-    """Interrupt queries after *steps* instructions: a hostile file may never end."""
-    left = steps // _STEPS_PER_CHECK
+def _limit_instructions(connection: sqlite3.Connection, count: int) -> None:
+    """Interrupt queries after *count* instructions: a hostile file may never end."""
+    left = count // _INSTRUCTIONS_PER_CHECK
 
     def is_too_long() -> bool:
         nonlocal left
         left -= 1
         return left < 0
 
-    connection.set_progress_handler(is_too_long, _STEPS_PER_CHECK)
+    connection.set_progress_handler(is_too_long, _INSTRUCTIONS_PER_CHECK)
 
 
 def measure_regular(path: Path) -> int:
@@ -205,7 +207,7 @@ def measure_regular(path: Path) -> int:
     return size
 
 
-def is_unwritten(path: Path) -> bool:
+def is_new_file(path: Path) -> bool:
     """Whether the file at *path* was created and not written to yet."""
     try:
         has_log = os.path.exists(f"{path}-wal")
@@ -214,7 +216,7 @@ def is_unwritten(path: Path) -> bool:
         return False
 
 
-def verify(path: Path) -> Sizes | None:
+def verify(path: Path) -> FileSummary | None:
     """
     Return the sizes of the file at *path*; None if it is a database without tables.
 
@@ -222,10 +224,10 @@ def verify(path: Path) -> Sizes | None:
         SpoolError: It is not a spool file, is damaged, or is unsafe to open.
     """
     with translate_errors(), closing(open_read_only(path, is_owned=True)) as connection:
-        return read_sizes(connection) if verify_tables(connection) else None
+        return read_summary(connection) if verify_tables(connection) else None
 
 
-def prevent_close(connection: sqlite3.Connection) -> None:
+def keep_open(connection: sqlite3.Connection) -> None:
     """
     Leak a reference to *connection*, so that only an explicit close() closes it.
 

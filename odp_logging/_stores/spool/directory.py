@@ -12,7 +12,7 @@ import stat
 import time
 from pathlib import Path
 
-from .ownership import LOCK_SUFFIX, PARTS, OwnershipLock, acquire
+from .file_lock import LOCK_SUFFIX, PARTS, FileLock, acquire
 
 SUFFIX = ".spool"
 UNKNOWN = "unknown"
@@ -20,7 +20,7 @@ UNKNOWN = "unknown"
 
 _MAX_CREATE_ATTEMPTS = 10
 _STALE_LOCK_SECONDS = 60.0
-_ACCESS_FOR_OTHERS = 0o077
+_OTHER_ACCESS_BITS = 0o077
 
 # In WAL mode SQLite needs memory that all processes share (its page "Write-Ahead
 # Logging"), and hosts share none.
@@ -30,7 +30,7 @@ _NETWORK_FILESYSTEMS = frozenset(
 )
 
 
-class DirectoryRefusedError(OSError):
+class UnsafeDirError(OSError):
     """Events must not be written to the directory; the message gives the reason."""
 
 
@@ -39,38 +39,38 @@ def parse_account(path: Path) -> str:
     return path.name.partition("-")[0]
 
 
-def prepare(directory: Path) -> None:
+def prepare(spool_dir: Path) -> None:
     """
-    Create *directory* if it is missing, with access for its owner only.
+    Create *spool_dir* if it is missing, with access for its owner only.
 
     Raises:
-        DirectoryRefusedError: Events must not be written there.
+        UnsafeDirError: Events must not be written there.
         OSError: It cannot be created.
     """
-    for folder in (*reversed(directory.parents), directory):
+    for path in (*reversed(spool_dir.parents), spool_dir):
         # One by one, because mkdir(parents=True) applies the umask, not the mode, to
         # all folders but the last.
-        if not folder.is_dir():
+        if not path.is_dir():
             try:
-                folder.mkdir(mode=0o700)
+                path.mkdir(mode=0o700)
             except FileExistsError:
                 pass
-    problem = find_problem(directory)
-    if problem is not None:
-        raise DirectoryRefusedError(problem)
-    mode = stat.S_IMODE(os.lstat(directory).st_mode)
-    if mode & _ACCESS_FOR_OTHERS:
-        directory.chmod(mode & 0o700)
+    reason = check_access(spool_dir)
+    if reason is not None:
+        raise UnsafeDirError(reason)
+    mode = stat.S_IMODE(os.lstat(spool_dir).st_mode)
+    if mode & _OTHER_ACCESS_BITS:
+        spool_dir.chmod(mode & 0o700)
 
 
-def find_problem(directory: Path) -> str | None:
+def check_access(spool_dir: Path) -> str | None:
     """
-    Return why events must not be written to *directory*; None if they may.
+    Return why events must not be written to *spool_dir*; None if they may.
 
     Raises:
         OSError: It does not exist or cannot be read.
     """
-    status = os.lstat(directory)
+    status = os.lstat(spool_dir)
     if stat.S_ISLNK(status.st_mode):
         return "it is a symbolic link"
     if not stat.S_ISDIR(status.st_mode):
@@ -79,29 +79,29 @@ def find_problem(directory: Path) -> str | None:
         return "it belongs to another user"
     # A directory with other files, such as /tmp, is shared on purpose. One with spool
     # files alone is this library's, and `prepare` closes it to others.
-    if status.st_mode & _ACCESS_FOR_OTHERS and any(
-        SUFFIX not in name for name in os.listdir(directory)
+    if status.st_mode & _OTHER_ACCESS_BITS and any(
+        SUFFIX not in name for name in os.listdir(spool_dir)
     ):
         return "it is open to other users and holds other files"
     return None
 
 
-def find_obstacle(directory: Path) -> str | None:
+def check_writable(spool_dir: Path) -> str | None:
     """
-    Return why `prepare` would fail for *directory*; None if it would not.
+    Return why `prepare` would fail for *spool_dir*; None if it would not.
 
     Leaves nothing behind: a process that gives up its privileges later would otherwise
     leave a directory that it cannot write to any more.
     """
     try:
-        if os.path.lexists(directory):
-            problem = find_problem(directory)
-            if problem is None and not os.access(directory, os.W_OK | os.X_OK):
-                problem = "this user may not write to it"
-            return problem
+        if os.path.lexists(spool_dir):
+            reason = check_access(spool_dir)
+            if reason is None and not os.access(spool_dir, os.W_OK | os.X_OK):
+                reason = "this user may not write to it"
+            return reason
     except OSError as error:
         return error.strerror
-    parent = next(path for path in directory.parents if os.path.lexists(path))
+    parent = next(path for path in spool_dir.parents if os.path.lexists(path))
     # Tried, since os.access permits root even what the file system does not.
     probe = parent / f".{secrets.token_hex(8)}{SUFFIX}"
     try:
@@ -116,52 +116,52 @@ MOUNTS = Path("/proc/mounts")
 """Linux's table of mounted file systems; other systems have none."""
 
 
-def is_network_filesystem(directory: Path, mounts: Path = MOUNTS) -> bool:
-    """Whether *directory* is on a network file system: locks are unreliable there."""
+def is_network_filesystem(spool_dir: Path, mounts: Path = MOUNTS) -> bool:
+    """Whether *spool_dir* is on a network file system: locks are unreliable there."""
     try:
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return False
-    resolved = directory.resolve()
-    folders = {resolved, *resolved.parents}
+    resolved = spool_dir.resolve()
+    parents = {resolved, *resolved.parents}
     longest, kind = -1, ""
     for line in lines:
         # device, mount point, type, ...; a blank in a name is written as \040.
         _, _, rest = line.partition(" ")
         mount_point, _, rest = rest.partition(" ")
-        is_above = Path(mount_point.replace("\\040", " ")) in folders
+        is_parent = Path(mount_point.replace("\\040", " ")) in parents
         # The longest mount point is the innermost one, which has the directory.
-        if is_above and len(mount_point) > longest:
+        if is_parent and len(mount_point) > longest:
             longest, kind = len(mount_point), rest.partition(" ")[0]
     return kind in _NETWORK_FILESYSTEMS
 
 
-def create_file(directory: Path, account: str) -> OwnershipLock:
-    """Create an empty spool file for *account* in *directory*, and own it."""
+def create_file(spool_dir: Path, account: str) -> FileLock:
+    """Create an empty spool file for *account* in *spool_dir*, and own it."""
     for attempt in range(_MAX_CREATE_ATTEMPTS):
         name = f"{account}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
         try:
-            ownership = acquire(directory / name)
+            file_lock = acquire(spool_dir / name)
             break
         except (BlockingIOError, FileNotFoundError):
             # Another process took or removed the lock.
-            if attempt == _MAX_CREATE_ATTEMPTS - 1 or not directory.exists():
+            if attempt == _MAX_CREATE_ATTEMPTS - 1 or not spool_dir.exists():
                 raise
     # SQLite creates the -wal and -shm files with the mode of this file.
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        os.close(os.open(ownership.path, flags, 0o600))
+        os.close(os.open(file_lock.path, flags, 0o600))
     except BaseException:
-        ownership.release()
+        file_lock.release()
         raise
-    return ownership
+    return file_lock
 
 
-def list_files(directory: Path) -> list[Path]:
-    """Return the spool files in *directory* that this user owns, the oldest first."""
+def list_files(spool_dir: Path) -> list[Path]:
+    """Return the spool files in *spool_dir* that this user owns, the oldest first."""
     files = []
     try:
-        entries = list(os.scandir(directory))
+        entries = list(os.scandir(spool_dir))
     except OSError:
         return []
     for entry in entries:
@@ -178,9 +178,9 @@ def list_files(directory: Path) -> list[Path]:
     return [path for _, path in sorted(files)]
 
 
-def remove_stale_locks(directory: Path) -> None:
+def remove_stale_locks(spool_dir: Path) -> None:
     """Remove lock files that no process holds and whose spool file is gone."""
-    for lock in directory.glob(f"*{SUFFIX}{LOCK_SUFFIX}"):
+    for lock in spool_dir.glob(f"*{SUFFIX}{LOCK_SUFFIX}"):
         path = lock.with_name(lock.name[: -len(LOCK_SUFFIX)])
         try:
             # A new lock is created before its spool file, so recent ones stay.
@@ -195,7 +195,7 @@ def remove_stale_locks(directory: Path) -> None:
             continue
 
 
-def measure_file(path: Path) -> int:
+def get_file_size(path: Path) -> int:
     """Return the bytes of a spool file on disk, including its write-ahead log."""
     return sum(read_file_state(path)[1:])
 

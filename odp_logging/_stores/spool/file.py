@@ -21,19 +21,19 @@ from .errors import (
     translate_error,
     translate_errors,
 )
-from .ownership import OwnershipLock
+from .file_lock import FileLock
 from .schema import (
     EVENT_COLUMNS,
     ROW_OVERHEAD_BYTES,
-    SELECT_SIZES,
+    SELECT_SUMMARY,
     DeadLetterRow,
     Row,
     delete_rows,
     insert_dead_letter,
-    measure_rows,
     parse_row,
-    read_from_both_ends,
-    select_oldest,
+    read_readable_rows,
+    select_first,
+    sum_row_bytes,
 )
 
 _VACUUM_AFTER_PAGES = 256
@@ -56,31 +56,31 @@ class SpoolFile:
     `count` events of `size` bytes, `dead_count` dead letters of `dead_size` bytes.
 
     Args:
-        ownership: Lock on the file, held for as long as the file is open.
+        file_lock: Lock on the file, held for as long as the file is open.
 
     Raises:
         SpoolError: It cannot be opened.
     """
 
-    def __init__(self, ownership: OwnershipLock) -> None:
-        self.ownership = ownership
-        self.checkpointer = Checkpointer(ownership)
+    def __init__(self, file_lock: FileLock) -> None:
+        self.file_lock = file_lock
+        self.checkpointer = Checkpointer(file_lock)
         self._settled: set[int] = set()
         """Numbers of settled events that could not be deleted, as the disk was full."""
         self._first: int | None = None
         """Number of the oldest event, if it is known."""
-        self._connection, sizes = open_spool(ownership.path)
-        self.count, self.size, self.dead_count, self.dead_size = sizes
+        self._connection, summary = open_spool(file_lock.path)
+        self.count, self.size, self.dead_count, self.dead_size = summary
         # Only now do all parts of the file exist.
-        ownership.record_file_identities()
+        file_lock.record_file_identities()
 
-    def recount(self) -> None:
+    def read_counts(self) -> None:
         """Read the counts from the file."""
         execute = self._connection.execute
         if self._connection.in_transaction:
             execute("ROLLBACK")  # a signal handler's exception interrupted it
-        self.count, self.size = execute(SELECT_SIZES + "events").fetchone()
-        self.dead_count, self.dead_size = execute(SELECT_SIZES + "dead").fetchone()
+        self.count, self.size = execute(SELECT_SUMMARY + "events").fetchone()
+        self.dead_count, self.dead_size = execute(SELECT_SUMMARY + "dead").fetchone()
         self._first = None
         self.count -= len(self._settled)
 
@@ -131,7 +131,7 @@ class SpoolFile:
                     if table == "dead" or row[0] not in settled:
                         execute(f"INSERT INTO {table} VALUES ({placeholders})", row)
         with translate_errors():
-            self.recount()
+            self.read_counts()
         self.checkpointer.log_bytes += self.total_bytes
 
     def restore(
@@ -151,7 +151,7 @@ class SpoolFile:
             for letter in letters:
                 execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?)", letter)
         with translate_errors():
-            self.recount()
+            self.read_counts()
         self.checkpointer.log_bytes += self.size
 
     def clear(self) -> None:
@@ -167,7 +167,7 @@ class SpoolFile:
 
     def read_all_readable(self) -> list[Row]:
         """Return the readable events, reading from both ends up to the damage."""
-        return read_from_both_ends(self._connection)[0]
+        return read_readable_rows(self._connection)[0]
 
     def read(self, limit: int, max_bytes: int | None = None) -> list[Row]:
         """
@@ -207,7 +207,7 @@ class SpoolFile:
         # disk, but must not be sent again.
         self._settled.update(row.number for row in rows)
         self.count -= len(rows)
-        size = measure_rows(rows)
+        size = sum_row_bytes(rows)
         self.size -= size
         self.checkpointer.log_bytes += size + PAGE_BYTES
         try:
@@ -223,7 +223,7 @@ class SpoolFile:
             return  # deleted before the next read; `_settled` has their numbers
         self._settled.clear()
         self.dead_count += len(rejected)
-        self.dead_size += measure_rows(rejected)
+        self.dead_size += sum_row_bytes(rejected)
 
     def _delete_settled(self) -> None:
         """Delete rows that could not be deleted when settled, as the disk was full."""
@@ -254,7 +254,7 @@ class SpoolFile:
             [len(body) + ROW_OVERHEAD_BYTES for body, _ in bodies.values()]
         )
 
-    def shrink(
+    def evict(
         self, excess: int, *, after: int = 0, limit: int
     ) -> tuple[list[Row], int]:
         """
@@ -272,26 +272,26 @@ class SpoolFile:
         """
         with transaction(self._connection) as execute:
             letters = execute("SELECT number, length(body) FROM dead LIMIT ?", (limit,))
-            dead_numbers, freed = select_oldest(letters, excess)
+            dead_ids, dead_bytes = select_first(letters, excess)
             events = execute(
                 "SELECT number, length(body) FROM events WHERE number > ?"
                 " ORDER BY number LIMIT ?",
                 (after, limit),
             )
-            numbers, _ = select_oldest(events, excess - freed)
+            row_ids, _ = select_first(events, excess - dead_bytes)
             # One by one: a query for all of them could have too many values.
             query = f"SELECT {EVENT_COLUMNS} FROM events WHERE number = ?"
             rows = [
-                parse_row(*execute(query, (number,)).fetchone()) for number in numbers
+                parse_row(*execute(query, (number,)).fetchone()) for number in row_ids
             ]
-            delete_rows(execute, "dead", dead_numbers)
-            delete_rows(execute, "events", numbers)
+            delete_rows(execute, "dead", dead_ids)
+            delete_rows(execute, "events", row_ids)
         self._first = None
         self.count -= len(rows)
-        self.size -= measure_rows(rows)
-        self.dead_count -= len(dead_numbers)
-        self.dead_size -= freed
-        return rows, len(dead_numbers)
+        self.size -= sum_row_bytes(rows)
+        self.dead_count -= len(dead_ids)
+        self.dead_size -= dead_bytes
+        return rows, len(dead_ids)
 
     def find_first_number(self) -> int | None:
         """Return the number of the oldest event; None if there is none."""
@@ -299,12 +299,12 @@ class SpoolFile:
             return None
         if self._first is None:
             with translate_errors():
-                numbers = self._connection.execute(
+                row_ids = self._connection.execute(
                     "SELECT number FROM events ORDER BY number LIMIT ?",
                     (len(self._settled) + 1,),
                 ).fetchall()
-            unsettled = [n for (n,) in numbers if n not in self._settled]
-            self._first = unsettled[0] if unsettled else None
+            remaining = [n for (n,) in row_ids if n not in self._settled]
+            self._first = remaining[0] if remaining else None
         return self._first
 
     def find_last_number(self) -> int:
@@ -342,8 +342,8 @@ class SpoolFile:
             with translate_errors():
                 execute = self._connection.execute
                 pages = execute("PRAGMA page_count").fetchone()[0]
-                free = execute("PRAGMA freelist_count").fetchone()[0]
-                if free > max(pages // 2, _VACUUM_AFTER_PAGES):
+                unused = execute("PRAGMA freelist_count").fetchone()[0]
+                if unused > max(pages // 2, _VACUUM_AFTER_PAGES):
                     execute("VACUUM")
         except SpoolError:
             pass  # disk full: the file keeps its size
@@ -363,18 +363,18 @@ class SpoolFile:
         # The modification time after the database, which writes when it is closed.
         self.close_database()
         if keep_time and not is_empty:
-            self.ownership.set_modified_time(keep_time)
-        self.ownership.release(remove=is_empty)
+            self.file_lock.set_modified_time(keep_time)
+        self.file_lock.release(remove=is_empty)
 
     def remove(self) -> None:
         """Close the database, and delete the parts of the file that are still owned."""
         self.close_database()
-        self.ownership.release(remove=True)
+        self.file_lock.release(remove=True)
 
     def close_database(self) -> None:
         """Close the database, and keep the ownership."""
         self.checkpointer.close()
-        if not self.ownership.owns_file_name() and self.ownership.path.exists():
+        if not self.file_lock.owns_file_name() and self.file_lock.path.exists():
             return  # closing would delete the write-ahead log of another file
         try:
             self._connection.close()
@@ -388,7 +388,7 @@ class SpoolFile:
         Args:
             is_idle: Whether no other thread was within SQLite at the fork.
         """
-        self.ownership.close()
+        self.file_lock.close()
         if is_idle:
             # A signal handler may fork while this thread writes. In the child, the
             # interrupted write would continue into the parent's file.

@@ -16,7 +16,7 @@ from .file import SpoolFile
 MAX_EVENTS_PER_COMMIT = 64
 """One commit usually has one event for each thread that logs."""
 
-_MOVES_REMEMBERED = 8
+_MAX_RECENT_MOVES = 8
 """Several threads may have a `take_over` interrupted before one calls `has_moved`."""
 
 
@@ -64,7 +64,7 @@ class GroupCommit:
         """Return how many events are queued."""
         return len(self._queue)
 
-    def get_last_enqueued(self) -> int:
+    def get_queued_sequence(self) -> int:
         """Return the number that the last queued event has or will have."""
         return self.last_sequence + len(self._queue)
 
@@ -98,17 +98,17 @@ class GroupCommit:
             if not queue[0]:  # written before an interruption
                 queue.popleft()
                 continue
-            taken = [queue[0]]
-            bodies = [taken[0][0].json]
+            group = [queue[0]]
+            bodies = [group[0][0].json]
             # By index: a finalizer may enqueue during iteration, which would raise.
             for index in range(1, min(len(queue), MAX_EVENTS_PER_COMMIT)):
-                taken.append(queue[index])
+                group.append(queue[index])
                 bodies.append(queue[index][0].json)
             self._last_move = None
-            self._last_write = taken, self.last_sequence + 1
+            self._last_write = group, self.last_sequence + 1
             self._append(file, bodies)
-            self._counters.accepted += len(taken)
-            self._mark_written(taken)
+            self._counters.accepted += len(group)
+            self._mark_written(group)
             self.counts_dirty = False
 
     def move(self, file: SpoolFile, events: Sequence[OdpEvent]) -> None:
@@ -134,8 +134,8 @@ class GroupCommit:
         file.add(bodies, self.last_sequence + 1)
         self.last_sequence += len(bodies)
 
-    def _mark_written(self, taken: Sequence[PendingWrite]) -> None:
-        for pending in taken:
+    def _mark_written(self, group: Sequence[PendingWrite]) -> None:
+        for pending in group:
             if pending:  # else it was marked before an interruption
                 event = pending.pop()
                 if event.adjusted:
@@ -147,11 +147,11 @@ class GroupCommit:
 
     def _account_moved(self, events: Sequence[OdpEvent]) -> None:
         moved = self._counters.moved - len(events)
-        remembered = (events, *self._moved[: _MOVES_REMEMBERED - 1])
+        recent = (events, *self._moved[: _MAX_RECENT_MOVES - 1])
         # No calls below: CPython runs signal handlers only at calls and loop jumps, so
         # these assignments cannot be interrupted.
         self._counters.moved = moved
-        self._moved = remembered
+        self._moved = recent
         self._last_move = None
 
     def recover_counts(self, file: SpoolFile) -> None:
@@ -161,11 +161,11 @@ class GroupCommit:
         Raises:
             SpoolError: The file cannot be read.
         """
-        file.recount()
+        file.read_counts()
         last = file.find_last_number()
         if self._last_move is not None and last >= self._last_move[1]:
             self._account_moved(self._last_move[0])
-        taken, first = self._last_write
-        if taken and last >= first:
-            self._mark_written(taken)
+        group, first = self._last_write
+        if group and last >= first:
+            self._mark_written(group)
         self.last_sequence = max(self.last_sequence, last)

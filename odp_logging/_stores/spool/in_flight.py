@@ -13,7 +13,7 @@ from .file import SpoolFile
 from .schema import Row
 
 
-class TakenBatch:
+class CurrentBatch:
     """A batch that was taken, with its file and rows."""
 
     __slots__ = ("batch", "file", "rows")
@@ -28,26 +28,26 @@ class InFlight:
     """The last batch that was taken. Caller holds the spool's lock."""
 
     def __init__(self) -> None:
-        self.taken: TakenBatch | None = None
+        self.current: CurrentBatch | None = None
 
     def start(self, batch: Batch, file: SpoolFile, rows: Sequence[Row]) -> None:
         """Remember *batch*; its rows are not dropped until the next one is taken."""
         # One assignment, so that a signal handler's exception cannot leave the rows of
         # one batch with the file of another.
-        self.taken = TakenBatch(batch, file, rows)
+        self.current = CurrentBatch(batch, file, rows)
 
     def clear(self) -> None:
         """Forget the batch; settling it then has no effect."""
-        self.taken = None
+        self.current = None
 
     def move(self, old: SpoolFile, new: SpoolFile) -> None:
         """Settle the batch in *new*, a copy of *old* with the same row numbers."""
-        if self.taken is not None and self.taken.file is old:
-            self.taken.file = new
+        if self.current is not None and self.current.file is old:
+            self.current.file = new
 
     def find_last_number(self, file: SpoolFile) -> int:
         """Return the number up to which rows of *file* are in flight; 0 if none are."""
-        taken = self.taken
-        if taken is None or taken.file is not file or not taken.rows:
+        current = self.current
+        if current is None or current.file is not file or not current.rows:
             return 0
-        return taken.rows[-1].number
+        return current.rows[-1].number

@@ -19,7 +19,7 @@ from .errors import (
     UnwritableError,
 )
 from .file import SpoolFile
-from .ownership import OwnershipLock
+from .file_lock import FileLock
 from .recovery import recover_file
 from .schema import DeadLetterRow, Row
 from .wal import WriteAheadLog
@@ -28,78 +28,80 @@ from .warnings import SpoolWarnings
 
 class FileOpener:
     """
-    Opens files of *directory* that this process owns.
+    Opens files of *spool_dir* that this process owns.
 
     Args:
         account: Destination of recovered events whose file is replaced.
     """
 
-    def __init__(self, directory: Path, account: str, warnings: SpoolWarnings) -> None:
+    def __init__(self, spool_dir: Path, account: str, warnings: SpoolWarnings) -> None:
         self.account = account
         self.ignored: set[str] = set()
         """Names of files without events to send, or that are not to be opened again."""
-        self._directory = directory
+        self._spool_dir = spool_dir
         self._warnings = warnings
 
-    def open(self, ownership: OwnershipLock) -> SpoolFile | None:
+    def open(self, file_lock: FileLock) -> SpoolFile | None:
         """
         Open the file, or a copy with what could be recovered from it.
 
         Returns:
             The file; None if it is not to be sent from. Its ownership is then released.
         """
-        name = ownership.path.name
+        name = file_lock.path.name
         try:
-            return self._open_intact(ownership)
+            return self._open_or_recover(file_lock)
         except ForeignFileError as error:
             self._warnings.report_foreign(name, error)
         except UnsafeFileError as error:
-            self._quarantine(ownership, error)
+            self._quarantine(file_lock, error)
             return None
         except DamagedError as error:
-            file = self.recover(ownership, error)
+            file = self.recover(file_lock, error)
             if file is not None:
                 return file
         except SpoolError:  # temporary: the next scan tries again
-            ownership.close()
+            file_lock.close()
             return None
         self.ignored.add(name)
-        ownership.close()
+        file_lock.close()
         return None
 
-    def _open_intact(self, ownership: OwnershipLock) -> SpoolFile:
+    def _open_or_recover(self, file_lock: FileLock) -> SpoolFile:
         """Open the file; if its log is damaged, a copy with what follows the damage."""
-        measure_regular(ownership.path)
-        log = WriteAheadLog(ownership.path)
+        measure_regular(file_lock.path)
+        log = WriteAheadLog(file_lock.path)
         frames = log.count_frames()
-        if frames and verify(ownership.path) is None and log.read_frames():
+        if frames and verify(file_lock.path) is None and log.read_frames():
             # SQLite would create the tables again and overwrite the log.
             raise DamagedError("the start of its write-ahead log")
-        file = SpoolFile(ownership)
+        file = SpoolFile(file_lock)
         valid = file.count_valid_frames()
         if valid >= frames or len(log.read_frames(valid)) <= valid:
             return file
         error = DamagedError("its write-ahead log")
-        copy = self.recover(ownership, error, valid=valid)
+        copy = self.recover(file_lock, error, valid=valid)
         file.close_database()  # only now, because closing deletes the log
         if copy is None:
             raise UnwritableError("its recovered events cannot be written")
         return copy
 
-    def _quarantine(self, ownership: OwnershipLock, error: Exception) -> None:
+    def _quarantine(self, file_lock: FileLock, error: Exception) -> None:
         """Rename a file that is not safe to open."""
-        name = ownership.path.name
+        name = file_lock.path.name
         try:
-            outcome = f"was renamed to {ownership.rename_aside('quarantined').name}"
+            outcome = (
+                f"was renamed to {file_lock.rename_with_suffix('quarantined').name}"
+            )
         except OSError:
             outcome = "is not opened"
             self.ignored.add(name)
-            ownership.close()
+            file_lock.close()
         self._warnings.report_unsafe(name, outcome, error)
 
     def recover(
         self,
-        ownership: OwnershipLock,
+        file_lock: FileLock,
         error: Exception,
         settled: frozenset[int] = frozenset(),
         valid: int = 0,
@@ -111,7 +113,7 @@ class FileOpener:
             settled: Numbers of events that were settled and not deleted.
             valid: Frames of its log that SQLite could read.
         """
-        recovered, name = recover_file(ownership, valid)
+        recovered, name = recover_file(file_lock, valid)
         rows = [row for row in recovered.rows if row.number not in settled]
         file = None
         if rows or recovered.letters:
@@ -125,7 +127,7 @@ class FileOpener:
     def _write_copy(
         self, rows: Sequence[Row], letters: Sequence[DeadLetterRow]
     ) -> SpoolFile:
-        file = SpoolFile(_directory.create_file(self._directory, self.account))
+        file = SpoolFile(_directory.create_file(self._spool_dir, self.account))
         try:
             file.restore(rows, letters)
         except BaseException:

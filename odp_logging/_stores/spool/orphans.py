@@ -11,10 +11,10 @@ from pathlib import Path
 
 from . import directory as _directory
 from .file import SpoolFile
+from .file_lock import claim_orphans, is_owned
 from .in_flight import InFlight
 from .opener import FileOpener
 from .orphan_quota import OrphanQuota
-from .ownership import claim_orphans, is_owned
 from .schema import Row
 from .warnings import SpoolWarnings
 
@@ -24,7 +24,7 @@ SCAN_INTERVAL_SECONDS = 30.0
 
 class OrphanedFiles:
     """
-    The files that ended processes left in *directory* for *account*.
+    The files that ended processes left in *spool_dir* for *account*.
 
     Usually one file is owned at a time; once it is empty, the next scan finds another.
     The caller of `scan` holds the spool's scan lock, all others its main lock.
@@ -36,7 +36,7 @@ class OrphanedFiles:
 
     def __init__(
         self,
-        directory: Path,
+        spool_dir: Path,
         account: str,
         max_bytes: int,
         *,
@@ -44,11 +44,11 @@ class OrphanedFiles:
         warnings: SpoolWarnings,
         clock: Callable[[], float],
     ) -> None:
-        self._directory = directory
+        self._spool_dir = spool_dir
         self._in_flight = in_flight
         self._warnings = warnings
         self._clock = clock
-        self._opener = FileOpener(directory, account, warnings)
+        self._opener = FileOpener(spool_dir, account, warnings)
         self._quota = OrphanQuota(max_bytes, self._opener, warnings)
         self._files: list[SpoolFile] = []
         self._next_scan = 0.0
@@ -60,13 +60,13 @@ class OrphanedFiles:
 
     # Scan.
 
-    def is_scan_due(self) -> bool:
+    def should_scan(self) -> bool:
         """Whether no file is owned and a scan is due."""
         return not self._files and self._clock() >= self._next_scan
 
     def has_more(self) -> bool:
         """Whether a file is owned, or the next scan has events to drop."""
-        return bool(self._files) or self._quota.is_dropping
+        return bool(self._files) or self._quota.has_excess
 
     def scan(self) -> tuple[SpoolFile | None, list[Row]]:
         """
@@ -78,24 +78,24 @@ class OrphanedFiles:
             The file to `add`, and the events that were dropped.
         """
         self._next_scan = self._clock() + SCAN_INTERVAL_SECONDS
-        self._quota.is_dropping = False
+        self._quota.has_excess = False
         try:
-            _directory.remove_stale_locks(self._directory)
+            _directory.remove_stale_locks(self._spool_dir)
         except OSError:  # not a usable name; the first write warns about it
             return None, []
-        paths = _directory.list_files(self._directory)
+        paths = _directory.list_files(self._spool_dir)
         self._warn_of_other_accounts(paths)
         candidates = self._select_candidates(paths)
         dropped: list[Row] = []
         if self._quota.is_possibly_exceeded(candidates):
             dropped = self._quota.enforce(candidates)
-            if self._quota.is_dropping:
+            if self._quota.has_excess:
                 self._next_scan = 0.0
                 return None, dropped
             # A damaged file may have been replaced by a recovered copy.
-            paths = _directory.list_files(self._directory)
+            paths = _directory.list_files(self._spool_dir)
             candidates = self._select_candidates(paths)
-        return self._open_oldest(candidates), dropped
+        return self._open_first(candidates), dropped
 
     def _select_candidates(self, paths: Sequence[Path]) -> list[Path]:
         return [
@@ -109,23 +109,23 @@ class OrphanedFiles:
         account = _directory.parse_account(path)
         return account in (self._opener.account, _directory.UNKNOWN)
 
-    def _open_oldest(self, candidates: Sequence[Path]) -> SpoolFile | None:
-        for ownership in claim_orphans(candidates):
-            file = self._opener.open(ownership)
+    def _open_first(self, candidates: Sequence[Path]) -> SpoolFile | None:
+        for file_lock in claim_orphans(candidates):
+            file = self._opener.open(file_lock)
             if file is not None and file.count:
                 return file
             if file is not None:  # dead letters alone, or nothing
-                self._opener.ignored.add(ownership.path.name)
+                self._opener.ignored.add(file_lock.path.name)
                 file.close()
         return None
 
     def _warn_of_other_accounts(self, paths: Sequence[Path]) -> None:
         """Warn, once, if there are orphaned files of another account."""
-        others = [path for path in paths if not self._is_for_this_account(path)]
-        if self._has_warned_of_accounts or not others:
+        other_paths = [path for path in paths if not self._is_for_this_account(path)]
+        if self._has_warned_of_accounts or not other_paths:
             return
         # A file that is in use is not worth a warning: its process will send it.
-        orphaned = sum([not is_owned(path) for path in others])
+        orphaned = sum([not is_owned(path) for path in other_paths])
         if orphaned:
             self._has_warned_of_accounts = True
             self._warnings.report_other_accounts(orphaned)
@@ -140,7 +140,7 @@ class OrphanedFiles:
         """Return the file to send from; None if none is owned."""
         return self._files[0] if self._files else None
 
-    def measure(self) -> int:
+    def get_total_bytes(self) -> int:
         """Return the bytes of all events and dead letters in the owned files."""
         # Usually there are none, and each log call in crash mode comes here.
         files = self._files
@@ -153,7 +153,7 @@ class OrphanedFiles:
     def finish(self, file: SpoolFile) -> None:
         """Close *file*, which has no events left; the next scan is due at once."""
         self._remove(file)
-        self._opener.ignored.add(file.ownership.path.name)
+        self._opener.ignored.add(file.file_lock.path.name)
         file.close()
 
     def replace_damaged(self, broken: SpoolFile, error: Exception) -> None:
@@ -161,7 +161,7 @@ class OrphanedFiles:
         self._in_flight.clear()
         broken.close_database()
         self._remove(broken)
-        file = self._opener.recover(broken.ownership, error, broken.settled)
+        file = self._opener.recover(broken.file_lock, error, broken.settled)
         if file is not None:
             self.add(file)
 

@@ -29,7 +29,7 @@ class OwnFile:
     Holds the spool file of this process. Caller holds the spool's lock.
 
     Args:
-        directory: Directory of the files, accessible only to its owner.
+        spool_dir: Directory of the files, accessible only to its owner.
         account: Name of the destination, in the name of each file.
         clock: Seconds, monotonic.
         mounts: Linux's table of mounted file systems.
@@ -37,7 +37,7 @@ class OwnFile:
 
     def __init__(
         self,
-        directory: Path,
+        spool_dir: Path,
         account: str,
         *,
         counters: Counters,
@@ -51,7 +51,7 @@ class OwnFile:
         """The open file; None before the first event and after `close`."""
         self.is_left = False
         """Whether its events were left to the next process. A new file ends that."""
-        self._directory = directory
+        self._spool_dir = spool_dir
         self._account = account
         self._counters = counters
         self._in_flight = in_flight
@@ -83,9 +83,9 @@ class OwnFile:
             SpoolError, OSError: It cannot be written.
         """
         own = self.file
-        if own is not None and own.ownership.is_probably_intact():
+        if own is not None and own.file_lock.is_probably_intact():
             return own
-        self._rewrite_if_removed()
+        self._recreate_if_removed()
         if self.file is None:
             self.file = self._make_file()
         return self.file
@@ -101,18 +101,18 @@ class OwnFile:
         except (SpoolError, OSError) as error:
             self.handle_failure(error)
 
-    def try_to_rewrite(self) -> None:
+    def try_to_recreate(self) -> None:
         """Copy the file to a new one if it was deleted or replaced."""
         try:
-            self._rewrite_if_removed()
+            self._recreate_if_removed()
         except (SpoolError, OSError) as error:
             # Events are sent from the deleted file, which is still open; writing is
             # tried again later.
             self.handle_failure(error)
 
-    def _rewrite_if_removed(self) -> None:
+    def _recreate_if_removed(self) -> None:
         own = self.file
-        if own is None or own.ownership.is_intact():
+        if own is None or own.file_lock.is_intact():
             return
         count = own.count
         self._is_prepared = False  # the directory may have been deleted as well
@@ -134,18 +134,18 @@ class OwnFile:
     def _make_file(self) -> SpoolFile:
         self._prepare()
         self.is_left = False
-        ownership = _directory.create_file(self._directory, self._account)
+        file_lock = _directory.create_file(self._spool_dir, self._account)
         try:
-            return SpoolFile(ownership)
+            return SpoolFile(file_lock)
         except BaseException:
-            ownership.release(remove=True)
+            file_lock.release(remove=True)
             raise
 
     def _prepare(self) -> None:
         if self._is_prepared:
             return
-        _directory.prepare(self._directory)
-        if _directory.is_network_filesystem(self._directory, self._mounts):
+        _directory.prepare(self._spool_dir)
+        if _directory.is_network_filesystem(self._spool_dir, self._mounts):
             self._warnings.report_network_filesystem()
         self._is_prepared = True
 
@@ -192,7 +192,7 @@ class OwnFile:
             The number of dropped events.
         """
         own = self.file
-        if own is None or own.ownership.is_intact():
+        if own is None or own.file_lock.is_intact():
             return 0
         if self._dropped.is_kept:
             self._dropped.keep(own.read_all_readable(), reason)
@@ -221,9 +221,9 @@ class OwnFile:
 def _close_and_recover(broken: SpoolFile) -> tuple[list[Row], list[DeadLetterRow], str]:
     """Close *broken*; return its unsettled rows, dead letters and what became of it."""
     letters: list[DeadLetterRow] = []
-    if broken.ownership.owns_file_name():
+    if broken.file_lock.owns_file_name():
         broken.close_database()
-        (rows, letters), name = recover_file(broken.ownership)
+        (rows, letters), name = recover_file(broken.file_lock)
         outcome = f"it was renamed to {name}"
     else:
         # The name refers to another file: only the open connection reads this one.
@@ -236,7 +236,7 @@ def _close_and_recover(broken: SpoolFile) -> tuple[list[Row], list[DeadLetterRow
 
 def _remove_copied(file: SpoolFile) -> None:
     """Close *file*, whose events were copied, and remove the parts it still owns."""
-    if not file.ownership.owns_lock_name():
+    if not file.file_lock.owns_lock_name():
         # Its lock file was deleted, so another process may own it by now.
         try:
             file.clear()

@@ -69,11 +69,11 @@ def _read_cell(
     local = _compute_local_bytes(length, len(content))
     record = content[offset : offset + local]
     if local < length:
-        following = int.from_bytes(content[offset + local :][:4], "big")
-        while reader is not None and following and len(record) < length:
-            overflow = reader.read(following - 1)
+        next_page = int.from_bytes(content[offset + local :][:4], "big")
+        while reader is not None and next_page and len(record) < length:
+            overflow = reader.read(next_page - 1)
             record += overflow[4 : 4 + length - len(record)]
-            following = int.from_bytes(overflow[:4], "big")
+            next_page = int.from_bytes(overflow[:4], "big")
     if len(record) != length:
         return None
     return _read_record(number, record)
@@ -82,12 +82,12 @@ def _read_cell(
 def _compute_local_bytes(length: int, page_size: int) -> int:
     """Return how many bytes of a record are on its leaf; the rest overflows."""
     # The formulas of section 1.6, with no reserved bytes at the end of a page.
-    most = page_size - 35
-    if length <= most:
+    max_local = page_size - 35
+    if length <= max_local:
         return length
-    least = (page_size - 12) * 32 // 255 - 23
-    local = least + (length - least) % (page_size - 4)
-    return local if local <= most else least
+    min_local = (page_size - 12) * 32 // 255 - 23
+    local = min_local + (length - min_local) % (page_size - 4)
+    return local if local <= max_local else min_local
 
 
 def _read_record(number: int, record: bytes) -> Row | DeadLetterRow | None:

@@ -55,28 +55,28 @@ class Quota:
         if own is None:
             return
         # Each log call in crash mode comes here, and usually returns here.
-        used = own.size + own.dead_size + self._orphaned_files.measure()
+        used = own.size + own.dead_size + self._orphaned_files.get_total_bytes()
         if used > self._max_bytes:
-            self._drop_oldest(own, used - self._max_bytes)
+            self._evict_excess(own, used - self._max_bytes)
 
-    def _drop_oldest(self, own: SpoolFile, excess: int) -> None:
+    def _evict_excess(self, own: SpoolFile, excess: int) -> None:
         for file in (*self._orphaned_files.get_files(), own):
             if excess <= 0:
                 break
             try:
-                excess = self._shrink(file, excess)
+                excess = self._evict(file, excess)
             except UnwritableError:
                 raise  # a disk that is full or read-only is no damage
             except SpoolError as error:
                 holder = self._own if file is self._own.file else self._orphaned_files
                 holder.replace_damaged(file, error)
 
-    def _shrink(self, file: SpoolFile, excess: int) -> int:
+    def _evict(self, file: SpoolFile, excess: int) -> int:
         """Drop *excess* bytes of *file*; return how many bytes remain to be dropped."""
         while excess > 0:
             before = file.total_bytes
             after = self._in_flight.find_last_number(file)
-            rows, letters = file.shrink(excess, after=after, limit=MAX_DROPPED_KEPT)
+            rows, letters = file.evict(excess, after=after, limit=MAX_DROPPED_KEPT)
             if not (rows or letters):
                 break  # all that is left is in flight
             excess -= before - file.total_bytes

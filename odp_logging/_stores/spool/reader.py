@@ -19,10 +19,10 @@ from .schema import (
     BODY_COLUMN,
     LETTER_COLUMNS,
     DeadLetterRow,
-    Sizes,
+    FileSummary,
     delete_rows,
     parse_letter,
-    read_sizes,
+    read_summary,
     verify_tables,
 )
 
@@ -64,19 +64,20 @@ class SpoolSnapshot:
 
     def read_totals(self) -> tuple[int, int, int]:
         """Return the numbers of events and of dead letters, and the bytes of both."""
-        sizes = self.read_sizes()
-        return sizes.events, sizes.letters, sizes.event_bytes + sizes.letter_bytes
+        summary = self.read_summary()
+        size = summary.event_bytes + summary.letter_bytes
+        return summary.events, summary.letters, size
 
-    def read_sizes(self) -> Sizes:
+    def read_summary(self) -> FileSummary:
         """Return the numbers and bytes of events and dead letters."""
         with translate_errors():
-            return read_sizes(self._connection) if self._has_tables else Sizes()
+            return read_summary(self._connection) if self._has_tables else FileSummary()
 
-    def read_numbers(self) -> set[int]:
+    def read_row_ids(self) -> set[int]:
         """Return the numbers of all unsent events."""
         return {row[0] for row in self._query("SELECT number FROM events")}
 
-    def read_dead_numbers(self) -> set[int]:
+    def read_dead_ids(self) -> set[int]:
         """Return the numbers of all dead letters."""
         return {row[0] for row in self._query("SELECT number FROM dead")}
 
@@ -118,12 +119,12 @@ class SpoolReader(SpoolSnapshot):
                     raise
             threading.Event().wait(0.02)
         try:
-            self.count, self.size, self.dead_count, self.dead_size = self.read_sizes()
+            self.count, self.size, self.dead_count, self.dead_size = self.read_summary()
         except BaseException:
             self._connection.close()
             raise
 
-    def read_oldest(self) -> bytes | None:
+    def read_first_event(self) -> bytes | None:
         """Return the body of the oldest event; None if there is none."""
         rows = self._query(f"SELECT {BODY_COLUMN} FROM events ORDER BY number LIMIT 1")
         return rows[0][0] if rows else None
@@ -133,8 +134,8 @@ class SpoolReader(SpoolSnapshot):
         rows = self._query(f"SELECT {LETTER_COLUMNS} FROM dead ORDER BY number")
         return [parse_letter(*row) for row in rows]
 
-    def delete_dead_letters(self, numbers: Sequence[int]) -> None:
-        """Delete the dead letters with *numbers*."""
+    def delete_dead_letters(self, dead_ids: Sequence[int]) -> None:
+        """Delete the dead letters with *dead_ids*."""
         with translate_errors():
             # Another connection: that of the snapshot is read-only and within a
             # transaction.
@@ -144,4 +145,4 @@ class SpoolReader(SpoolSnapshot):
                 # As in the owner's connection: the setting is not stored in the file.
                 connection.execute("PRAGMA secure_delete = ON")
                 with transaction(connection) as execute:
-                    delete_rows(execute, "dead", numbers)
+                    delete_rows(execute, "dead", dead_ids)

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from .connection import open_read_only
 from .errors import SpoolError, translate_errors
-from .ownership import OwnershipLock
+from .file_lock import FileLock
 from .pages import PageReader, read_leaf
-from .schema import DeadLetterRow, Row, read_from_both_ends, verify_tables
+from .schema import DeadLetterRow, Row, read_readable_rows, verify_tables
 from .wal import Frame, WriteAheadLog
 
 
@@ -29,7 +29,7 @@ class RecoveredRows(NamedTuple):
     letters: list[DeadLetterRow]
 
 
-def recover_file(ownership: OwnershipLock, valid: int = 0) -> tuple[RecoveredRows, str]:
+def recover_file(file_lock: FileLock, valid: int = 0) -> tuple[RecoveredRows, str]:
     """
     Read a damaged file, then rename it.
 
@@ -39,11 +39,11 @@ def recover_file(ownership: OwnershipLock, valid: int = 0) -> tuple[RecoveredRow
     Returns:
         The readable rows, and the file's new name.
     """
-    recovered = _read_damaged(ownership.path, valid)
+    recovered = _read_damaged(file_lock.path, valid)
     try:
-        return recovered, ownership.rename_aside("damaged").name
+        return recovered, file_lock.rename_with_suffix("damaged").name
     except OSError:
-        return recovered, ownership.path.name
+        return recovered, file_lock.path.name
 
 
 def _read_damaged(path: Path, valid: int) -> RecoveredRows:
@@ -56,8 +56,8 @@ def _read_damaged(path: Path, valid: int) -> RecoveredRows:
             _build_image(path, frames, image, log.page_size)
             version = _read_image(image, log.page_size)
             # Rows of earlier, better versions win.
-            intact = {row.number: row for row in version.rows if row.is_intact}
-            rows = {**intact, **rows}
+            valid_rows = {row.number: row for row in version.rows if row.is_intact}
+            rows = {**valid_rows, **rows}
             letters = {**{row.number: row for row in version.letters}, **letters}
     except OSError:
         pass  # disk full: return the rows found so far
@@ -75,7 +75,7 @@ def _build_versions(frames: list[Frame]) -> list[list[Frame]]:
     # without the damaged frames, so that older versions of those pages are read.
     versions = [frames]
     for index, frame in enumerate(frames):
-        for content in frame.others:
+        for content in frame.candidates:
             other = frame._replace(content=content)
             versions.append([*frames[:index], other, *frames[index + 1 :]])
     if not all(frame.is_intact for frame in frames):
@@ -92,8 +92,10 @@ def _build_image(path: Path, frames: list[Frame], image: Path, size: int) -> Non
         with open(path, "rb") as database:
             shutil.copyfileobj(database, file)
         pages = file.tell() // size
-        commits = [frame.commit for frame in frames if frame.commit and frame.is_intact]
-        pages = commits[-1] if commits else pages
+        page_counts = [
+            frame.commit for frame in frames if frame.commit and frame.is_intact
+        ]
+        pages = page_counts[-1] if page_counts else pages
         for frame in frames:
             if 1 <= frame.page <= pages:
                 file.seek((frame.page - 1) * size)
@@ -119,7 +121,7 @@ def _read_image(image: Path, size: int) -> RecoveredRows:
             # Otherwise SQLite refuses to read a truncated file.
             connection.execute("PRAGMA writable_schema = ON")
             if verify_tables(connection):
-                rows, letters, is_complete = read_from_both_ends(connection)
+                rows, letters, is_complete = read_readable_rows(connection)
                 if is_complete:
                     return RecoveredRows(rows, letters)
     except SpoolError:
@@ -132,14 +134,14 @@ def _add_rows_of_pages(
     image: Path, size: int, rows: list[Row], letters: list[DeadLetterRow]
 ) -> None:
     """Parse all pages of *image*, and add the rows that SQLite has not read."""
-    row_numbers = {row.number for row in rows}
-    letter_numbers = {letter.number for letter in letters}
+    row_ids = {row.number for row in rows}
+    dead_ids = {letter.number for letter in letters}
     with open(image, "rb") as file:
         reader = PageReader(file.fileno(), size)
         for page in range(1, reader.page_count):  # the first one has no rows
             for row in read_leaf(reader.read(page), reader):
                 if isinstance(row, DeadLetterRow):
-                    if row.number not in letter_numbers:
+                    if row.number not in dead_ids:
                         letters.append(row)
-                elif row.number not in row_numbers:
+                elif row.number not in row_ids:
                     rows.append(row)

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from . import directory as _directory
 from .file import SpoolFile
+from .file_lock import claim_orphans
 from .opener import FileOpener
-from .ownership import claim_orphans
 from .warnings import SpoolWarnings
 
 _WAIT_SECONDS = 1.0
@@ -28,7 +28,7 @@ class Moved(NamedTuple):
 
 
 def move_files(
-    directory: Path,
+    spool_dir: Path,
     paths: Iterable[Path],
     *,
     old: str,
@@ -39,27 +39,27 @@ def move_files(
     Move the events and dead letters of ended processes from the account *old* to *new*.
 
     Args:
-        paths: Spool files in *directory*; those of other accounts stay.
+        paths: Spool files in *spool_dir*; those of other accounts stay.
         warnings: Gets what is wrong with a file, which then stays or is set aside.
 
     Raises:
         SpoolError: The disk is full, for example; what was not moved stays as it was.
-        OSError: No file can be created in *directory*.
+        OSError: No file can be created in *spool_dir*.
     """
-    opener = FileOpener(directory, old, warnings)
+    opener = FileOpener(spool_dir, old, warnings)
     moved = Moved()
     # The oldest file first, which keeps the order in which the files are sent.
-    for ownership in claim_orphans(
+    for file_lock in claim_orphans(
         [path for path in paths if _directory.parse_account(path) == old],
         wait_seconds=_WAIT_SECONDS,
     ):
-        modified = _directory.read_file_state(ownership.path)[0]
-        source = opener.open(ownership)
+        modified = _directory.read_file_state(file_lock.path)[0]
+        source = opener.open(file_lock)
         if source is None:
             continue
         found = Moved(source.count, source.dead_count)
         try:
-            _copy_file(directory, source, new, modified)
+            _copy_file(spool_dir, source, new, modified)
         except BaseException:
             source.close(keep_time=modified)
             raise
@@ -68,14 +68,14 @@ def move_files(
     return moved
 
 
-def _copy_file(directory: Path, source: SpoolFile, new: str, modified: int) -> None:
+def _copy_file(spool_dir: Path, source: SpoolFile, new: str, modified: int) -> None:
     """Write what is in *source* to a file of the account *new*."""
-    target = SpoolFile(_directory.create_file(directory, new))
+    target = SpoolFile(_directory.create_file(spool_dir, new))
     try:
         # Complete before *source* is removed: after a crash in between, the events are
         # sent twice instead of never, and ODP recognizes them by their ids.
         target.copy_from(source)
-        target.recount()
+        target.read_counts()
     except BaseException:
         target.remove()
         raise

@@ -60,13 +60,13 @@ LETTER_COLUMNS = (
     " coalesce(CAST(buried AS REAL), 0)"
 )
 
-SELECT_SIZES = (
+SELECT_SUMMARY = (
     "SELECT count(*),"
     f" coalesce(sum(length(body)), 0) + {ROW_OVERHEAD_BYTES} * count(*) FROM "
 )
 
 
-class Sizes(NamedTuple):
+class FileSummary(NamedTuple):
     """Count and bytes of the events and of the dead letters in a file."""
 
     events: int = 0
@@ -129,12 +129,12 @@ def _is_same_sql(sql: object, expected: str) -> bool:
     return isinstance(sql, str) and sql.split() == expected.split()
 
 
-def read_sizes(connection: sqlite3.Connection) -> Sizes:
+def read_summary(connection: sqlite3.Connection) -> FileSummary:
     """Return the counts and bytes of the spool file of *connection*."""
     execute = connection.execute
-    return Sizes(
-        *execute(SELECT_SIZES + "events").fetchone(),
-        *execute(SELECT_SIZES + "dead").fetchone(),
+    return FileSummary(
+        *execute(SELECT_SUMMARY + "events").fetchone(),
+        *execute(SELECT_SUMMARY + "dead").fetchone(),
     )
 
 
@@ -152,7 +152,7 @@ def parse_letter(
     return DeadLetterRow(number, body, checksum, text, dead_since)
 
 
-def read_from_both_ends(
+def read_readable_rows(
     connection: sqlite3.Connection,
 ) -> tuple[list[Row], list[DeadLetterRow], bool]:
     """Return the readable events and dead letters, and whether all are readable."""
@@ -181,28 +181,26 @@ def _read_table(connection: sqlite3.Connection, query: str) -> tuple[list[Any], 
     return [rows[number] for number in sorted(rows)], is_complete
 
 
-def measure_rows(rows: Iterable[Row]) -> int:
+def sum_row_bytes(rows: Iterable[Row]) -> int:
     """Return the bytes of *rows*, as the limit counts them."""
     return sum([len(row.body) + ROW_OVERHEAD_BYTES for row in rows])
 
 
-def select_oldest(
-    rows: Iterable[tuple[int, int]], excess: int
-) -> tuple[list[int], int]:
+def select_first(rows: Iterable[tuple[int, int]], excess: int) -> tuple[list[int], int]:
     """
     Select the first of *rows*, number and length, that add up to *excess* bytes.
 
     Returns:
         Their numbers and bytes.
     """
-    numbers: list[int] = []
+    row_ids: list[int] = []
     selected = 0
     for number, length in rows:
         if selected >= excess:
             break
         selected += length + ROW_OVERHEAD_BYTES
-        numbers.append(number)
-    return numbers, selected
+        row_ids.append(number)
+    return row_ids, selected
 
 
 def insert_dead_letter(
@@ -217,19 +215,19 @@ def insert_dead_letter(
     )
 
 
-def delete_rows(execute: Any, table: str, numbers: Iterable[int]) -> int:
+def delete_rows(execute: Any, table: str, row_ids: Iterable[int]) -> int:
     """
-    Delete the rows with *numbers*, with one statement per consecutive run.
+    Delete the rows with *row_ids*, with one statement per consecutive run.
 
     Returns:
         The number of deleted rows.
     """
-    ordered = sorted(numbers)
+    ordered = sorted(row_ids)
     count = start = 0
-    for following, number in enumerate(ordered, 1):
-        if following == len(ordered) or ordered[following] != number + 1:
+    for next_index, number in enumerate(ordered, 1):
+        if next_index == len(ordered) or ordered[next_index] != number + 1:
             run = ordered[start], number
-            deleted = execute(f"DELETE FROM {table} WHERE number BETWEEN ? AND ?", run)
-            count += deleted.rowcount
-            start = following
+            cursor = execute(f"DELETE FROM {table} WHERE number BETWEEN ? AND ?", run)
+            count += cursor.rowcount
+            start = next_index
     return count

@@ -61,7 +61,7 @@ class Spool(BaseStore):
     A `Store` on disk. Thread-safe.
 
     Args:
-        directory: Directory of the files, accessible only to its owner.
+        spool_dir: Directory of the files, accessible only to its owner.
         account: Name of the destination, in letters and digits.
         build: Makes an event from what was put. It returns None to leave it out, and
             raises InvalidEventError.
@@ -75,7 +75,7 @@ class Spool(BaseStore):
 
     def __init__(
         self,
-        directory: Path,
+        spool_dir: Path,
         *,
         account: str,
         build: Callable[[Any], OdpEvent | None],
@@ -87,7 +87,7 @@ class Spool(BaseStore):
         clock: Callable[[], float] = monotonic,
         mounts: Path = _directory.MOUNTS,
     ) -> None:
-        self.directory = directory
+        self.spool_dir = spool_dir
         self._account = account
         self._build = build
         self._settings = _Settings(
@@ -101,7 +101,7 @@ class Spool(BaseStore):
         """Held during a scan, which takes too long for `_lock`."""
         self._fork_locks: dict[int, list[OwnedLock]] = {}
         self._is_exiting = False
-        self._warnings = SpoolWarnings(self.directory, self._settings.warn)
+        self._warnings = SpoolWarnings(self.spool_dir, self._settings.warn)
         self._dropped = DroppedEvents(
             self._counters, is_kept=self._settings.keep_dropped
         )
@@ -110,7 +110,7 @@ class Spool(BaseStore):
     def _create_parts(self, in_flight: InFlight) -> None:
         settings, counters, warnings = self._settings, self._counters, self._warnings
         self._own = own = OwnFile(
-            self.directory,
+            self.spool_dir,
             self._account,
             counters=counters,
             in_flight=in_flight,
@@ -120,7 +120,7 @@ class Spool(BaseStore):
             mounts=settings.mounts,
         )
         self._orphaned_files = OrphanedFiles(
-            self.directory,
+            self.spool_dir,
             self._account,
             settings.max_bytes,
             in_flight=in_flight,
@@ -264,7 +264,7 @@ class Spool(BaseStore):
         if self._group_commit.count_pending():
             self._writer.write_pending()
         elif self._own.is_available():
-            self._own.try_to_rewrite()
+            self._own.try_to_recreate()
         return self._batches.take(invalid)
 
     def settle(self, batch: Batch, delivery: Delivery) -> None:
@@ -276,11 +276,11 @@ class Spool(BaseStore):
         # A checkpoint waits for the disk: not with the lock held, for which log calls
         # wait.
         if not self._lock.is_owned() and self._own.file is file:
-            file.checkpointer.run_if_due()
+            file.checkpointer.run_if_needed()
 
     def has_more(self) -> bool:
         """Whether there are events of ended processes; scans for them when due."""
-        if not self._own.is_left and self._orphaned_files.is_scan_due():
+        if not self._own.is_left and self._orphaned_files.should_scan():
             self._scan_lock.run(self._scan, -1)
         return self._orphaned_files.has_more()
 
@@ -297,7 +297,7 @@ class Spool(BaseStore):
 
     def has_orphaned_files(self) -> bool:
         """Whether there are spool files in the directory, of any account."""
-        return bool(_directory.list_files(self.directory))
+        return bool(_directory.list_files(self.spool_dir))
 
     # The end.
 
@@ -311,7 +311,7 @@ class Spool(BaseStore):
     def _discard(self, reason: str) -> int:
         has_pending = self._group_commit.count_pending() > 0
         is_written = self._writer.write_pending() if has_pending else True
-        self._own.try_to_rewrite()
+        self._own.try_to_recreate()
         # Writers that enqueued since then wait for the lock, and commit themselves.
         lost = 0 if is_written else self._group_commit.clear()
         self._counters.accepted += lost
@@ -333,7 +333,7 @@ class Spool(BaseStore):
             self._orphaned_files.close()
 
     def _close_files(self) -> None:
-        self._batches.clear_taken()
+        self._batches.clear_current()
         self._orphaned_files.close()
         self._own.close()
 
@@ -349,7 +349,7 @@ class Spool(BaseStore):
         if not self._group_commit.count_pending():
             return self._group_commit.last_sequence
         if self._lock.is_owned():
-            return self._group_commit.get_last_enqueued()
+            return self._group_commit.get_queued_sequence()
         # Without the lock an event could be counted twice, as queued and as written,
         # and flush() would wait for a sequence that never comes.
         return self._lock.hold(self._accounting.find_last_sequence)

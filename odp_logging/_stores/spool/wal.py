@@ -21,7 +21,7 @@ _MAGIC_LITTLE_ENDIAN = 0x377F0682
 _MAGIC_BIG_ENDIAN = 0x377F0683
 _MASK = 0xFFFFFFFF
 
-Pair = tuple[int, int]
+Checksum = tuple[int, int]
 """A checksum of the log: two words of 32 bits."""
 
 
@@ -34,7 +34,7 @@ class Frame(NamedTuple):
     content: bytes
     is_intact: bool
     """Whether the checksum fits, perhaps after a correction."""
-    others: Sequence[bytes] = ()
+    candidates: Sequence[bytes] = ()
     """Other corrections that fit the checksum."""
 
 
@@ -50,7 +50,7 @@ class WriteAheadLog:
             length = os.stat(self._path).st_size
         except OSError:
             length = 0
-        self._most = max(0, length - _HEADER_BYTES) // self._frame_bytes
+        self._max_frames = max(0, length - _HEADER_BYTES) // self._frame_bytes
         # SQLite writes the order of the machine. If the magic number is damaged,
         # little-endian is assumed, as on x86 and ARM.
         is_big_endian = self._header[:4] == _MAGIC_BIG_ENDIAN.to_bytes(4, "big")
@@ -58,15 +58,15 @@ class WriteAheadLog:
 
     def count_frames(self) -> int:
         """Return the number of frames since the log was restarted, committed or not."""
-        if not self._most:
+        if not self._max_frames:
             return 0
         salt = self._find_salt()
         last = 0
         with open(self._path, "rb", buffering=0) as file:
-            for number in range(1, self._most + 1):
+            for number in range(1, self._max_frames + 1):
                 # Frames from before the restart follow; their salt differs in both
                 # halves. One damaged byte of a salt is tolerated.
-                if _count_differences(self._read_salt(file.fileno(), number), salt) < 2:
+                if _count_diff(self._read_salt(file.fileno(), number), salt) < 2:
                     last = number
         return last
 
@@ -84,18 +84,18 @@ class WriteAheadLog:
         last = self.count_frames()
         if not last:
             return frames
-        seeds = self._find_seeds()
+        previous = self._find_previous()
         with open(self._path, "rb", buffering=0) as file:
             for number in range(1, last + 1):
                 content = os.pread(
                     file.fileno(), self._frame_bytes, self._find_offset(number)
                 )
                 if number <= valid:
-                    frame, seeds = _parse_valid_frame(content)
+                    frame, previous = _parse_valid_frame(content)
                 else:
-                    frame, seeds = _check_frame(content, seeds, self._order)
+                    frame, previous = _check_frame(content, previous, self._order)
                 frames.append(frame)
-        if not frames[-1].is_intact and last < self._most:
+        if not frames[-1].is_intact and last < self._max_frames:
             frames.pop()  # the process died while overwriting an older frame
         while frames and not frames[-1].commit:
             frames.pop()  # SQLite discards a transaction without a commit as well
@@ -114,21 +114,21 @@ class WriteAheadLog:
             return salt  # even if no frame was written since then
         # The header is damaged, perhaps its salt: the first frames have the same one.
         with open(self._path, "rb", buffering=0) as file:
-            salts = [
+            found = [
                 self._read_salt(file.fileno(), number)
-                for number in range(1, min(self._most, 3) + 1)
+                for number in range(1, min(self._max_frames, 3) + 1)
             ]
-        return salt if salt in salts else salts[0]
+        return salt if salt in found else found[0]
 
-    def _find_seeds(self) -> list[Pair]:
+    def _find_previous(self) -> list[Checksum]:
         """Return the checksums that the first frame's checksum may continue."""
         return [self._read_header_checksum(), self._compute_header_checksum()]
 
-    def _read_header_checksum(self) -> Pair:
-        stored: Pair = struct.unpack(">II", self._header[24:32])
+    def _read_header_checksum(self) -> Checksum:
+        stored: Checksum = struct.unpack(">II", self._header[24:32])
         return stored
 
-    def _compute_header_checksum(self) -> Pair:
+    def _compute_header_checksum(self) -> Checksum:
         return _compute_checksum(self._header[:24], (0, 0), self._order)
 
 
@@ -149,63 +149,63 @@ def is_header_intact(path: Path) -> bool:
     )
 
 
-def _parse_valid_frame(content: bytes) -> tuple[Frame, list[Pair]]:
-    covered = content[:8] + content[_FRAME_HEADER_BYTES:]
-    return _parse_frame(covered, True), [struct.unpack(">II", content[16:24])]
+def _parse_valid_frame(content: bytes) -> tuple[Frame, list[Checksum]]:
+    payload = content[:8] + content[_FRAME_HEADER_BYTES:]
+    return _parse_frame(payload, True), [struct.unpack(">II", content[16:24])]
 
 
 def _check_frame(
-    content: bytes, seeds: list[Pair], order: str
-) -> tuple[Frame, list[Pair]]:
+    content: bytes, previous: list[Checksum], order: str
+) -> tuple[Frame, list[Checksum]]:
     """Return a frame, and the checksums that the next frame's may continue."""
-    covered = content[:8] + content[_FRAME_HEADER_BYTES:]
-    stored: Pair = struct.unpack(">II", content[16:24])
-    computed = [_compute_checksum(covered, seed, order) for seed in seeds]
+    payload = content[:8] + content[_FRAME_HEADER_BYTES:]
+    stored: Checksum = struct.unpack(">II", content[16:24])
+    computed = [_compute_checksum(payload, seed, order) for seed in previous]
     if stored in computed:
-        return _parse_frame(covered, True), [stored]
+        return _parse_frame(payload, True), [stored]
     for checksum in computed:
-        if _count_differences(struct.pack(">II", *checksum), content[16:24]) < 2:
+        if _count_diff(struct.pack(">II", *checksum), content[16:24]) < 2:
             # The checksum is damaged and not the page.
-            return _parse_frame(covered, True), [checksum, stored]
+            return _parse_frame(payload, True), [checksum, stored]
     corrections = [
         corrected
         for checksum in computed
-        for corrected in _find_corrections(covered, checksum, stored, order)
+        for corrected in _find_corrections(payload, checksum, stored, order)
     ]
     if corrections:
-        best = max(corrections, key=_rate_plausibility)
-        others = [
+        best = max(corrections, key=_score_frame)
+        candidates = [
             other[8:]
             for other in corrections
             if other is not best and other[:8] == best[:8]
         ]
-        return _parse_frame(best, True, others), [stored]
-    return _parse_frame(covered, False), [stored, *computed]
+        return _parse_frame(best, True, candidates), [stored]
+    return _parse_frame(payload, False), [stored, *computed]
 
 
 def _parse_frame(
-    covered: bytes, is_intact: bool, others: Sequence[bytes] = ()
+    payload: bytes, is_intact: bool, candidates: Sequence[bytes] = ()
 ) -> Frame:
-    page, commit = struct.unpack(">II", covered[:8])
-    return Frame(page, commit, covered[8:], is_intact, others)
+    page, commit = struct.unpack(">II", payload[:8])
+    return Frame(page, commit, payload[8:], is_intact, candidates)
 
 
-def _compute_checksum(content: bytes, seed: Pair, order: str) -> Pair:
+def _compute_checksum(content: bytes, seed: Checksum, order: str) -> Checksum:
     words = struct.unpack(f"{order[0]}{len(content) // 4}I", content)
     return _continue_checksum(words, seed)
 
 
-def _continue_checksum(words: Iterable[int], seed: Pair) -> Pair:
+def _continue_checksum(words: Iterable[int], seed: Checksum) -> Checksum:
     first, second = seed
     iterator = iter(words)
-    for one, two in zip(iterator, iterator, strict=True):
-        first = (first + one + second) & _MASK
-        second = (second + two + first) & _MASK
+    for first_word, second_word in zip(iterator, iterator, strict=True):
+        first = (first + first_word + second) & _MASK
+        second = (second + second_word + first) & _MASK
     return first, second
 
 
 def _find_corrections(
-    content: bytes, computed: Pair, stored: Pair, order: str
+    content: bytes, computed: Checksum, stored: Checksum, order: str
 ) -> Iterator[bytes]:
     """
     Yield *content* with one word changed so that its checksum becomes *stored*.
@@ -214,17 +214,17 @@ def _find_corrections(
     depend only on the word's offset. If d is a multiple of 2**24, a few offsets fit,
     otherwise one.
     """
-    wanted = [(stored[n] - computed[n]) & _MASK for n in (0, 1)]
+    delta = [(stored[n] - computed[n]) & _MASK for n in (0, 1)]
     even, odd = (1, 1), (0, 1)
-    for pair_start in range(len(content) - 8, -8, -8):
+    for block_start in range(len(content) - 8, -8, -8):
         for offset, (a, b) in ((0, even), (4, odd)):
             # One of a and b is odd, and so has an inverse modulo 2**32.
             if a & 1:
-                change = wanted[0] * pow(a, -1, _MASK + 1) & _MASK
+                change = delta[0] * pow(a, -1, _MASK + 1) & _MASK
             else:
-                change = wanted[1] * pow(b, -1, _MASK + 1) & _MASK
-            if [change * a & _MASK, change * b & _MASK] == wanted:
-                start = pair_start + offset
+                change = delta[1] * pow(b, -1, _MASK + 1) & _MASK
+            if [change * a & _MASK, change * b & _MASK] == delta:
+                start = block_start + offset
                 (word,) = struct.unpack_from(order, content, start)
                 changed = struct.pack(order, (word + change) & _MASK)
                 yield content[:start] + changed + content[start + 4 :]
@@ -232,13 +232,13 @@ def _find_corrections(
         odd = (sum(odd) & _MASK, (odd[0] + 2 * odd[1]) & _MASK)
 
 
-def _rate_plausibility(covered: bytes) -> tuple[int, int]:
+def _score_frame(payload: bytes) -> tuple[int, int]:
     """Return the plausibility of a corrected frame: intact rows, then zero bytes."""
-    return len(list(read_leaf(covered[8:]))), covered.count(0)
+    return len(list(read_leaf(payload[8:]))), payload.count(0)
 
 
-def _count_differences(one: bytes, two: bytes) -> int:
-    return sum([a != b for a, b in zip(one, two, strict=True)])
+def _count_diff(one: bytes, other: bytes) -> int:
+    return sum([a != b for a, b in zip(one, other, strict=True)])
 
 
 def _read_start(path: Path, size: int) -> bytes:

@@ -11,15 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..._runtime.text import format_count
-from .directory import find_obstacle
+from .directory import check_writable
 
 
-def warn_of_obstacle(directory: Path, warn: Callable[[str, str], object]) -> None:
+def warn_if_not_writable(spool_dir: Path, warn: Callable[[str, str], object]) -> None:
     """Warn now of a directory that cannot be used once events are to be stored."""
-    obstacle = find_obstacle(directory)
-    if obstacle is not None:
-        warnings = SpoolWarnings(directory, warn)
-        warnings.report_failure(obstacle)
+    reason = check_writable(spool_dir)
+    if reason is not None:
+        warnings = SpoolWarnings(spool_dir, warn)
+        warnings.report_failure(reason)
         warnings.emit()
 
 
@@ -28,14 +28,14 @@ class SpoolWarnings:
     Keeps warnings until they can be emitted. Thread-safe.
 
     Args:
-        directory: The spool's directory, which every text names.
+        spool_dir: The spool's directory, which every text names.
         warn: Called with kind and message. It may acquire other locks, so a thread
             that calls it with the spool's lock held could deadlock.
     """
 
-    def __init__(self, directory: Path, warn: Callable[[str, str], object]) -> None:
+    def __init__(self, spool_dir: Path, warn: Callable[[str, str], object]) -> None:
         self.pending: deque[tuple[str, str]] = deque()
-        self._spool = f"the spool {directory}"
+        self._spool = f"the spool {spool_dir}"
         self._warn = warn
 
     def emit(self) -> None:

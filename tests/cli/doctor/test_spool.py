@@ -37,7 +37,7 @@ def test_the_contents_of_a_spool_are_counted(environment, home, doctor):
         file.add([body(1), body(2)], 1)
         file.settle([], {file.read(1)[0]: "reason"})
         file.close_database()
-        file.ownership.release()
+        file.file_lock.release()
     (home / "x-1-a.spool").write_bytes(b"nothing")
     before = sorted(home.iterdir())
     status, found = doctor()

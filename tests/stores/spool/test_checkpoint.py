@@ -25,7 +25,7 @@ def test_settling_makes_the_checkpoint(tmp_path):
     text = {f"t{k}": "x" * 1000 for k in range(4)}
     for number in range(550):
         store.put(event(number, **text))
-    (file,) = list_files(store.directory)
+    (file,) = list_files(store.spool_dir)
     before = file.stat().st_size
     store.settle(store.take(), Delivery(500))
     after = file.stat().st_size
@@ -35,7 +35,7 @@ def test_settling_makes_the_checkpoint(tmp_path):
     store.put(event(550))
     assert len(drain(store)) == 51
     store.close()
-    assert list(store.directory.iterdir()) == []
+    assert list(store.spool_dir.iterdir()) == []
 
 
 def test_a_checkpoint_does_not_touch_other_files(tmp_path):
@@ -45,14 +45,14 @@ def test_a_checkpoint_does_not_touch_other_files(tmp_path):
     for number in range(1200):
         store.put(event(number, **text))
     batch = store.take()
-    shutil.rmtree(store.directory)
+    shutil.rmtree(store.spool_dir)
     store.settle(batch, Delivery(500))
-    assert not store.directory.exists()
+    assert not store.spool_dir.exists()
     store.put(event(1200))
     own = store._own.file
     store.discard("exit")
     own.checkpointer.log_bytes = 2**30
-    own.checkpointer.run_if_due()
+    own.checkpointer.run_if_needed()
 
     assert own.checkpointer._connection is None
     assert drain(make_large_spool(tmp_path)) == list(range(500, 1201))
@@ -64,7 +64,7 @@ def test_the_log_is_bounded_without_settling(tmp_path):
     text = {f"t{k}": "x" * 1000 for k in range(8)}
     for number in range(1, 4000):
         store.put(event(number, **text))
-    (file,) = list_files(store.directory)
+    (file,) = list_files(store.spool_dir)
 
     assert file.with_name(f"{file.name}-wal").stat().st_size < 10_000_000
 
@@ -80,10 +80,8 @@ def test_a_running_checkpoint_closes_its_connection(tmp_path, monkeypatch):
     def set_closed(connection: Any) -> None:
         own.checkpointer._is_closed = True
 
-    monkeypatch.setattr(
-        "odp_logging._stores.spool.checkpoint.prevent_close", set_closed
-    )
+    monkeypatch.setattr("odp_logging._stores.spool.checkpoint.keep_open", set_closed)
     own.checkpointer.log_bytes = 2**30
-    own.checkpointer.run_if_due()
+    own.checkpointer.run_if_needed()
 
     assert own.checkpointer._connection is None

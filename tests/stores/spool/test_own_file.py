@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from odp_logging._events.delivery import Delivery
-from odp_logging._stores.spool import ownership as _ownership
+from odp_logging._stores.spool import file_lock as _file_lock
 from odp_logging._stores.spool.own_file import RETRY_SECONDS
 from odp_logging._stores.spool.reader import SpoolReader
 
@@ -101,7 +101,7 @@ def test_a_file_with_a_deleted_part_is_written_again(
     directory, damage, notices, monkeypatch
 ):
     """Whichever part is gone, SIGKILL after the next call loses no event."""
-    monkeypatch.setattr(_ownership, "IDENTITY_CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(_file_lock, "IDENTITY_CHECK_SECONDS", 0.0)
     warnings = Warnings()
     store = make_spool(directory, warn=warnings)
     for number in range(35):
@@ -135,7 +135,7 @@ def test_a_file_with_a_deleted_part_is_written_again(
 
 def test_a_file_whose_lock_was_deleted_is_sent_once(directory, monkeypatch):
     """Another process may own it by then; one of the two sends each event."""
-    monkeypatch.setattr(_ownership, "IDENTITY_CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(_file_lock, "IDENTITY_CHECK_SECONDS", 0.0)
     store = make_spool(directory)
     for number in range(25):
         store.put(event(number))

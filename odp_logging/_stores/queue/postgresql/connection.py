@@ -1,6 +1,6 @@
 """A connection to PostgreSQL, with one time limit for each call.
 
-It drives libpq through `psycopg.pq`. The cursors of psycopg wait for an answer without
+It drives libpq through `psycopg.pq`. The cursors of psycopg wait for a result without
 a limit. A server that is suspended, or sends one byte at a time, would hold them.
 """
 
@@ -34,7 +34,7 @@ _NO_LIBPQ = "psycopg finds no libpq; pip install 'psycopg[binary]', or install l
 
 _CONNECT_SECONDS = 2.0
 _CALL_SECONDS = 5.0
-"""Seconds for a connection to one host, and for a call with all its answers."""
+"""Seconds for a connection to one host, and for a call with all its results."""
 
 _MIN_SECONDS = 0.05
 _DEFAULT_PORT = 5432
@@ -170,14 +170,14 @@ class Server:
             return
         if self._process != os.getpid():
             self._connection = connection
-            self.abandon()
+            self.detach()
             return
         try:
             connection.finish()
         except Exception:  # the connection is dropped in any case
             pass
 
-    def abandon(self) -> None:
+    def detach(self) -> None:
         """Drop the connection in a forked child: the session is the parent's."""
         connection = self._connection
         if connection is None or self._process == os.getpid():
@@ -325,7 +325,7 @@ class Server:
         connection = self._connection
         while connection.flush():
             self._wait(self._deadline, write=True)
-            # A server that is blocked until its answers are read reads no more.
+            # A server that is blocked until its results are read reads no more.
             if _poll(connection.socket, 0.0):
                 connection.consume_input()
         results: list[list[tuple[Any, ...]]] = []

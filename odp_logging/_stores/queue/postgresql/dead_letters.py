@@ -66,7 +66,7 @@ class DeadLetters:
 
     def read_all(self) -> Sequence[DeadLetter]:
         """Return all dead letters, the oldest first."""
-        # Not all in one call: its time limit holds for the whole answer.
+        # Not all in one call: its time limit holds for the whole result.
         letters: list[DeadLetter] = []
         last = 0
         while True:

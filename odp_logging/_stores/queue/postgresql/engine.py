@@ -258,7 +258,7 @@ class PostgresEngine(QueueEngine):
 
     def after_fork(self) -> None:
         """Drop the parent's connection unused, and take another name."""
-        self._server.abandon()
+        self._server.detach()
         self._start_worker()
 
 

@@ -22,7 +22,7 @@ _MAX_STATEMENT_BYTES = 16_000_000
 _MAX_BODY_BYTES = 256_000_000
 """PostgreSQL refuses a value of 1 GB, and needs several times the memory before."""
 
-_RECOUNT_SECONDS = 1.0
+_COUNT_INTERVAL_SECONDS = 1.0
 
 _INSERT = """\
 INSERT INTO {events} (account, key, version, body)
@@ -106,7 +106,7 @@ class Publisher:
         # well.
         if self._clock() >= self._next_count_at or self._known + count > limit / 2:
             self._known = self._counter.count()
-            self._next_count_at = self._clock() + _RECOUNT_SECONDS
+            self._next_count_at = self._clock() + _COUNT_INTERVAL_SECONDS
         return max(0, limit - self._known)
 
     def _notify(self, deadline: float | None) -> None:

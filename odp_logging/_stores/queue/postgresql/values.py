@@ -1,6 +1,6 @@
-"""How values travel: parameters in the form of PostgreSQL, and answers read back.
+"""How values travel: parameters in the form of PostgreSQL, and results read back.
 
-Done here and not by psycopg's cursors, which wait for answers without a time limit.
+Done here and not by psycopg's cursors, which wait for results without a time limit.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ _BINARY: dict[int, Callable[[bytes], Any]] = {
     _FLOAT8: lambda value: struct.unpack(">d", value)[0],
 }
 _PLAIN: dict[int, Callable[[bytes], Any]] = {_INT4: int, _INT8: int, _FLOAT8: float}
-"""How an answer is read, by its type; other types are text."""
+"""How a value is read, by its type; other types are text."""
 
 
 def parse_result(result: Any) -> list[tuple[Any, ...]]:

@@ -62,7 +62,7 @@ class Servers:
     @contextmanager
     def connect(self, deadline: float | None = None) -> Iterator[None]:
         """
-        Connect, and wait for answers until *deadline* at the latest.
+        Connect, and wait for responses until *deadline* at the latest.
 
         Raises:
             QueueError: Any failure. The next call opens new connections.
@@ -120,7 +120,7 @@ class Servers:
         except Exception:  # the connection is dropped in any case
             pass
 
-    def abandon(self) -> None:
+    def detach(self) -> None:
         """Drop connections unused in a forked child: they are the parent's."""
         self._client = None
 
@@ -142,7 +142,7 @@ class Servers:
             "socket_connect_timeout": min(_CONNECT_SECONDS, seconds),
             "socket_timeout": seconds,
             "socket_keepalive": True,
-            "protocol": 2,  # answers are lists; version 3 has dicts
+            "protocol": 2,  # responses are lists; version 3 has dicts
             "retry": Retry(NoBackoff(), 0),  # retries are the job of the flusher
             "ssl": self._url.is_private,
             "ssl_check_hostname": True,  # not the default before redis 6

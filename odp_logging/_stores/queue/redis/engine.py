@@ -232,5 +232,5 @@ class RedisEngine(QueueEngine):
 
     def after_fork(self) -> None:
         """Drop the parent's connections unused, and take another name."""
-        self._servers.abandon()
+        self._servers.detach()
         self._start_worker()

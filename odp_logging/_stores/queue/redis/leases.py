@@ -23,7 +23,7 @@ _MAX_PENDING = 10_000
 """
 Entries per XPENDING, which needs a limit.
 
-A worker holds one batch. More entries are pending for it only after answers were lost.
+A worker holds one batch. It has more pending entries only after responses were lost.
 """
 
 

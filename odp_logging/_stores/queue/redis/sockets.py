@@ -71,7 +71,7 @@ class ResponseLimits:
 
 
 class LimitedSocket:
-    """A connected *sock* whose answers are within *limits*; otherwise as it is."""
+    """A connected *sock* whose responses are within *limits*; otherwise as it is."""
 
     def __init__(self, sock: Any, limits: ResponseLimits) -> None:
         self._sock = sock

@@ -1,6 +1,6 @@
 """Own a spool file: one living process at a time sends from it and writes to it.
 
-Every module that opens a spool file acquires its `OwnershipLock` first; the commands
+Every module that opens a spool file acquires its `FileLock` first; the commands
 that only read ask `is_owned`.
 """
 
@@ -25,7 +25,7 @@ IDENTITY_CHECK_SECONDS = 0.05
 """Seconds between two full checks that the files of an open spool are in place."""
 
 
-class OwnershipLock:
+class FileLock:
     """
     Makes a spool file belong to this process for as long as the lock is held.
 
@@ -105,15 +105,15 @@ class OwnershipLock:
         finally:
             self.close()
 
-    def rename_aside(self, suffix: str) -> Path:
+    def rename_with_suffix(self, suffix: str) -> Path:
         """Add *suffix* to the names of the file's parts, so that it is not opened."""
-        aside = self.path.with_name(f"{self.path.name}.{suffix}")
+        target = self.path.with_name(f"{self.path.name}.{suffix}")
         for part in PARTS:
             old = self.path.with_name(self.path.name + part)
             if old.exists():
-                old.rename(aside.with_name(aside.name + part))
+                old.rename(target.with_name(target.name + part))
         self.release()
-        return aside
+        return target
 
     def close(self) -> None:
         """Close the lock's descriptor and leave all files, as a forked child must."""
@@ -136,7 +136,7 @@ def build_lock_path(path: Path) -> Path:
     return path.with_name(path.name + LOCK_SUFFIX)
 
 
-def claim_file(path: Path) -> OwnershipLock | None:
+def claim_file(path: Path) -> FileLock | None:
     """Acquire the spool at *path*; None if it is owned, gone or unusable."""
     try:
         # Acquiring creates the lock file, which would stay if the spool is gone.
@@ -163,7 +163,7 @@ def is_owned(path: Path) -> bool:
     return False
 
 
-def acquire(path: Path) -> OwnershipLock:
+def acquire(path: Path) -> FileLock:
     """
     Acquire the spool file at *path*, which need not exist yet.
 
@@ -183,12 +183,12 @@ def acquire(path: Path) -> OwnershipLock:
     except OSError:
         os.close(descriptor)
         raise
-    return OwnershipLock(path, descriptor)
+    return FileLock(path, descriptor)
 
 
 def claim_orphans(
     paths: Iterable[Path], *, wait_seconds: float = 0.0
-) -> Iterator[OwnershipLock]:
+) -> Iterator[FileLock]:
     """
     Acquire and yield, one by one, those of *paths* that no process owns.
 
@@ -199,13 +199,13 @@ def claim_orphans(
     deadline = monotonic() + wait_seconds
     pause = threading.Event()
     for path in paths:
-        ownership = claim_file(path)
-        while ownership is None and path.exists() and monotonic() < deadline:
+        file_lock = claim_file(path)
+        while file_lock is None and path.exists() and monotonic() < deadline:
             pause.wait(_CLAIM_PAUSE_SECONDS)
-            ownership = claim_file(path)
-        if ownership is None:
+            file_lock = claim_file(path)
+        if file_lock is None:
             continue
         if path.exists():
-            yield ownership
+            yield file_lock
         else:
-            ownership.release()
+            file_lock.release()
