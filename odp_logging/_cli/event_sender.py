@@ -16,7 +16,7 @@ from .._capture.capture import capture
 from .._client.builders import build_event_builder
 from .._config.destination import Destination
 from .._config.settings import Config
-from .._events.batch import Batch, count_fitting
+from .._events.batch import Batch, count_per_request
 from .._events.delivery import Delivery
 from .._events.event import OdpEvent
 from .._events.masking import mask_reason
@@ -125,7 +125,7 @@ class EventSender:
         """Send the first events in one request; those that are settled leave."""
         first = self._pending[: self._config.max_batch_size]
         sizes = (len(event.json) for _, event in first)
-        first = first[: count_fitting(sizes, self._config.max_batch_bytes)]
+        first = first[: count_per_request(sizes, self._config.max_batch_bytes)]
         batch = Batch([event for _, event in first])
         delivery = transport.send(batch, deadline=deadline)
         self.outcome.delivered += len(delivery.accepted)

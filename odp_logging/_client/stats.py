@@ -117,7 +117,7 @@ def measure_oldest(flushers: Iterable[Flusher]) -> float:
     """Return for how many seconds the oldest event of *flushers* has been waiting."""
     return max(
         [
-            part.measure_oldest()
+            part.get_oldest_age()
             for flusher in flushers
             for part in (flusher, flusher.spool_flusher)
             if part is not None

@@ -20,7 +20,7 @@ def format_origin(logged: Any) -> str:
     return format_location(getattr(logged, "origin", None))
 
 
-def count_fitting(sizes: Iterable[int], max_bytes: int) -> int:
+def count_per_request(sizes: Iterable[int], max_bytes: int) -> int:
     """
     Return how many events fit into a request body of *max_bytes*; at least one.
 
@@ -37,19 +37,19 @@ def count_fitting(sizes: Iterable[int], max_bytes: int) -> int:
     return count
 
 
-def split_positions(
+def split_indexes(
     events: Sequence[OdpEvent],
-    positions: Sequence[int],
+    indexes: Sequence[int],
     max_events: int,
     max_bytes: int,
 ) -> list[Sequence[int]]:
-    """Return *positions* in parts that each fit into one request, in their order."""
+    """Return *indexes* in parts that each fit into one request, in their order."""
     parts: list[Sequence[int]] = []
     start = 0
-    while start < len(positions):
-        part = positions[start : start + max_events]
-        sizes = (len(events[position].json) for position in part)
-        part = part[: count_fitting(sizes, max_bytes)]
+    while start < len(indexes):
+        part = indexes[start : start + max_events]
+        sizes = (len(events[index].json) for index in part)
+        part = part[: count_per_request(sizes, max_bytes)]
         parts.append(part)
         start += len(part)
     return parts
@@ -71,9 +71,9 @@ class Batch(NamedTuple):
     cut: bool = False
     """Whether the store held more events than one request may have bytes."""
 
-    def only(self, positions: Sequence[int]) -> Batch:
-        """Return a batch of the events at *positions*, in that order."""
-        return Batch([self.events[position] for position in positions])
+    def only(self, indexes: Sequence[int]) -> Batch:
+        """Return a batch of the events at *indexes*, in that order."""
+        return Batch([self.events[index] for index in indexes])
 
     @property
     def size(self) -> int:

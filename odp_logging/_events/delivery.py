@@ -1,4 +1,4 @@
-"""The outcome of sending a batch: which positions were accepted, rejected or pending.
+"""The outcome of sending a batch: which indexes were accepted, rejected or pending.
 
 Transports return a `Delivery`; the flusher settles the batch in its store by it.
 """
@@ -21,10 +21,10 @@ class Cause(Enum):
     """Nothing is delivered until a key, a host or a route is changed."""
 
     REMAINDER = "remainder"
-    """The answer named the invalid events; these are the others of the batch."""
+    """The response named the invalid events; these are the others of the batch."""
 
     UNIDENTIFIED = "unidentified"
-    """The batch was rejected because of events that the answer does not name."""
+    """The batch was rejected because of events that the response does not name."""
 
     TOO_LARGE = "too_large"
     """The request was larger than the server accepts."""
@@ -35,14 +35,14 @@ class Delivery:
     """
     The outcome of sending a batch of *size* events.
 
-    A position that is neither rejected, pending nor spooled was accepted.
+    An index that is neither rejected, pending nor spooled was accepted.
 
     Args:
         size: Events in the batch.
-        rejected: Why an event was rejected for good, by position.
-        pending: Positions of events that are still to be sent.
-        spooled: Positions of events that are in the spool now, to be sent from there.
-        in_doubt: Those of the pending that were sent and got no answer.
+        rejected: Why an event was rejected for good, by index.
+        pending: Indexes of events that are still to be sent.
+        spooled: Indexes of events that are in the spool now, to be sent from there.
+        in_doubt: Those of the pending that were sent and got no response.
         cause: Why events are pending; None if none are.
         message: One readable line on the cause; holds no key and no value.
         backoff: Seconds to wait before the next attempt, computed by this library.
@@ -50,9 +50,9 @@ class Delivery:
         requests: HTTP requests this took.
         durations: Seconds that each HTTP request took.
         resent: Events that were sent more than once within this delivery.
-        throttled: Whether the server says that it gets too many requests.
-        faulty: Whether the server failed on the request (5xx), which one of its events
-            may have caused.
+        rate_limited: Whether the server says that it gets too many requests.
+        server_error: Whether the server failed on the request (5xx), which one of its
+            events may have caused.
         advice: What to check, if the cause is the configuration; empty if nothing more
             precise is known than "api_key and api_host".
     """
@@ -68,8 +68,8 @@ class Delivery:
     retry_after: float = 0.0
     requests: int = 1
     resent: int = 0
-    throttled: bool = False
-    faulty: bool = False
+    rate_limited: bool = False
+    server_error: bool = False
     advice: str = ""
     # Not compared: two requests never take the same time.
     durations: tuple[float, ...] = field(default=(), compare=False)
@@ -84,22 +84,22 @@ class Delivery:
         in_doubt: bool = False,
         retry_after: float = 0.0,
         requests: int = 1,
-        throttled: bool = False,
-        faulty: bool = False,
+        rate_limited: bool = False,
+        server_error: bool = False,
         advice: str = "",
     ) -> Delivery:
         """Return the delivery of a batch of which no event is settled."""
-        positions = tuple(range(size))
+        indexes = tuple(range(size))
         return cls(
             size,
-            pending=positions,
-            in_doubt=frozenset(positions) if in_doubt else frozenset(),
+            pending=indexes,
+            in_doubt=frozenset(indexes) if in_doubt else frozenset(),
             cause=cause,
             message=message,
             retry_after=retry_after,
             requests=requests,
-            throttled=throttled,
-            faulty=faulty,
+            rate_limited=rate_limited,
+            server_error=server_error,
             advice=advice,
         )
 
@@ -115,11 +115,11 @@ class Delivery:
 
     @property
     def accepted(self) -> tuple[int, ...]:
-        """Positions of the events that the server accepted."""
-        # Computed: so no position can be accepted and pending at once.
-        open_positions = {*self.pending, *self.spooled}
+        """Indexes of the events that the server accepted."""
+        # Computed: so no index can be accepted and pending at once.
+        open_indexes = {*self.pending, *self.spooled}
         return tuple(
-            position
-            for position in range(self.size)
-            if position not in open_positions and position not in self.rejected
+            index
+            for index in range(self.size)
+            if index not in open_indexes and index not in self.rejected
         )

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .._runtime.lock import OwnedLock
-from .durations import ArrivalMarks, Durations
+from .durations import Durations, PutTimes
 from .loading import ModuleLoader, build_empty_delivery
 from .progress import Progress
 from .reports import Reports
@@ -93,29 +93,29 @@ class BatchWidth:
         max_requests: Requests that one batch may fill.
     """
 
-    __slots__ = ("_max_requests", "progressing_until", "requests")
+    __slots__ = ("_max_requests", "progress_until", "requests")
 
     def __init__(self, max_requests: int) -> None:
         self._max_requests = max_requests
         self.requests = 1
-        self.progressing_until = 0.0
+        self.progress_until = 0.0
 
     def record_start(self, now: float) -> None:
         """Count as progressing from *now* on, since the sending thread has begun."""
-        self.progressing_until = now + _PROGRESS_SECONDS
+        self.progress_until = now + _PROGRESS_SECONDS
 
     def record(self, delivery: Delivery, sent_at: float, now: float) -> None:
         """Widen the next batch after a fast one, narrow it after any other one."""
         if delivery.pending:
-            self.progressing_until = 0.0
+            self.progress_until = 0.0
             self.requests = 1
             return
         seconds = now - sent_at
         is_fast = _SHORT_BATCH_SECONDS <= seconds < _FAST_BATCH_SECONDS
-        wanted = 2 * self.requests if is_fast else self.requests // 2
-        self.requests = max(1, min(wanted, self._max_requests))
+        target = 2 * self.requests if is_fast else self.requests // 2
+        self.requests = max(1, min(target, self._max_requests))
         # With a slow server, batches are settled at longer intervals.
-        self.progressing_until = now + max(_PROGRESS_SECONDS, 2 * seconds)
+        self.progress_until = now + max(_PROGRESS_SECONDS, 2 * seconds)
 
 
 class Dispatcher:
@@ -163,7 +163,7 @@ class Dispatcher:
     def _reset(self) -> None:
         self.status = FlusherStatus()
         self.width = BatchWidth(self._max_requests)
-        self._arrivals = ArrivalMarks()
+        self._put_times = PutTimes()
         self.last_settled_at = 0.0
         """Monotonic time at which events were settled last."""
         self._excluded_thread = 0
@@ -197,14 +197,14 @@ class Dispatcher:
         # Before the last one: an event that is put in between counts as waiting.
         settled = self.store.get_settled_sequence()
         last = self.store.get_last_sequence()
-        self._arrivals.record(last, self._clock())
+        self._put_times.record(last, self._clock())
         return max(0, last - settled)
 
-    def measure_oldest(self) -> float:
+    def get_oldest_age(self) -> float:
         """Return for about how many seconds the oldest event has been waiting."""
         settled = self.store.get_settled_sequence()
         last = self.store.get_last_sequence()
-        return self._arrivals.read(last, settled, self._clock())
+        return self._put_times.read(last, settled, self._clock())
 
     # On the thread that gets the delivery lock.
 
@@ -219,7 +219,7 @@ class Dispatcher:
 
         Args:
             deadline: Monotonic time until which to wait for the delivery lock, and for
-                the answer.
+                the response.
             on_reported: Called after the report of a batch, unless events of it are
                 pending: then the server may not answer, and an exit must not wait.
 
@@ -244,7 +244,7 @@ class Dispatcher:
         schedule = self.schedule
         send_by = self._limit_deadline(deadline)
         if send_by is not None and self._clock() >= send_by:
-            return None  # the answer would come too late, and the batch be sent again
+            return None  # the response would come too late, and the batch be sent again
         # A waiting flush() returns only after the batch is reported.
         self.progress.start_reporting()
         schedule.is_retry = False
@@ -302,7 +302,7 @@ class Dispatcher:
         self._loader.load()
         self._get_transport()
 
-    def prepare_alone(self) -> None:
+    def prepare_with_lock(self) -> None:
         """Do the same as `prepare`, when no other thread sends."""
         if self._transport is None and self.has_destination():
             self._lock.run(self.prepare, -1)

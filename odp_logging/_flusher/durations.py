@@ -13,7 +13,7 @@ from typing import NamedTuple
 BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the histogram's buckets in seconds; one more bucket has the rest."""
 
-_MAX_MARKS = 64
+_MAX_TIMES = 64
 
 
 class Durations(NamedTuple):
@@ -47,7 +47,7 @@ class Durations(NamedTuple):
         return Durations(tuple(buckets), self.seconds + other.seconds)
 
 
-class ArrivalMarks:
+class PutTimes:
     """
     When events arrived in a store, by their sequence numbers.
 
@@ -56,16 +56,16 @@ class ArrivalMarks:
     """
 
     def __init__(self) -> None:
-        self._marks: tuple[tuple[int, float], ...] = ()
+        self._times: tuple[tuple[int, float], ...] = ()
 
     def record(self, last_sequence: int, now: float) -> None:
         """Note that the events up to *last_sequence* are there at the time *now*."""
-        marks = self._marks
-        if not marks or marks[-1][0] < last_sequence:
+        times = self._times
+        if not times or times[-1][0] < last_sequence:
             # Thinned if there are many. The oldest mark stays, and the others lose
             # precision with their age.
-            marks = marks[::2] if len(marks) >= _MAX_MARKS else marks
-            self._marks = (*marks, (last_sequence, now))
+            times = times[::2] if len(times) >= _MAX_TIMES else times
+            self._times = (*times, (last_sequence, now))
 
     def read(self, last_sequence: int, settled_sequence: int, now: float) -> float:
         """
@@ -75,9 +75,11 @@ class ArrivalMarks:
             settled_sequence: Sequence up to which all events are settled.
         """
         # Assigned before `record`, which may keep what another thread noted meanwhile.
-        self._marks = tuple(mark for mark in self._marks if mark[0] > settled_sequence)
+        self._times = tuple(
+            entry for entry in self._times if entry[0] > settled_sequence
+        )
         if last_sequence <= settled_sequence:
             return 0.0
         self.record(last_sequence, now)
-        marks = self._marks
-        return max(0.0, now - marks[0][1]) if marks else 0.0
+        times = self._times
+        return max(0.0, now - times[0][1]) if times else 0.0

@@ -278,9 +278,9 @@ class Flusher:
         """Whether no event is waiting."""
         return self._dispatcher.is_empty()
 
-    def measure_oldest(self) -> float:
+    def get_oldest_age(self) -> float:
         """Return for about how many seconds the oldest event has been waiting."""
-        return self._dispatcher.measure_oldest()
+        return self._dispatcher.get_oldest_age()
 
     def count_waiting(self) -> int:
         """Return the number of waiting events."""

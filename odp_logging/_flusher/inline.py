@@ -60,7 +60,7 @@ class InlineDelivery:
         this wait the flusher would send almost nothing until the loop ends.
         """
         for _ in range(_BACKPRESSURE_POLL_COUNT):
-            if not inbox.nearly_full or not self._worker.is_progressing():
+            if not inbox.nearly_full or not self._worker.has_progress():
                 return
             self._dispatcher.schedule.wake()  # it may wait for the end of a burst
             Wakeup().wait(_BACKPRESSURE_POLL_SECONDS)

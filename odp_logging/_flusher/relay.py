@@ -18,7 +18,7 @@ from .._runtime.lock import Flag, monotonic
 from .._runtime.text import format_count, pluralize
 from .._stores.queue.engines import find_engine
 from .._stores.queue.store import QueueStore
-from .._transports.retry import draw_fraction
+from .._transports.retry import get_random_fraction
 from .flusher import Flusher
 from .loading import load_sending_modules
 from .reports import Reports
@@ -175,7 +175,7 @@ class Relay:
                     max_deliveries=max_deliveries,
                     wait=_TAKE_WAIT_SECONDS,
                     max_pause=config.max_retry_delay,
-                    random_fraction=draw_fraction,
+                    random_fraction=get_random_fraction,
                     warn=self._diagnostics.warn,
                 ),
                 config,

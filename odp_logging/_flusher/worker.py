@@ -104,11 +104,10 @@ class Worker:
         """Whether there is a thread that sends, and the exit has not begun."""
         return self._schedule.exit_drain is None and self.has_thread()
 
-    def is_progressing(self) -> bool:
+    def has_progress(self) -> bool:
         """Whether the thread settled or took events in the last two seconds."""
         return (
-            self.is_sending()
-            and self._clock() < self._dispatcher.width.progressing_until
+            self.is_sending() and self._clock() < self._dispatcher.width.progress_until
         )
 
     def is_stopped(self) -> bool:
@@ -296,7 +295,7 @@ class Worker:
         progress, schedule = self._dispatcher.progress, self._schedule
         until = self._clock() + self._interval
         # Before the wait, because the imports take time.
-        self._dispatcher.prepare_alone()
+        self._dispatcher.prepare_with_lock()
         while not (schedule.should_send() or progress.has_callbacks()):
             left = until - self._clock()
             if left <= 0 or schedule.flush_sequence > progress.get_settled_sequence():
@@ -360,5 +359,5 @@ class Worker:
     def _publish(self) -> None:
         if self._dispatcher.reports.feed is not None:
             # A request may import modules, and a fork waits for that only there.
-            self._dispatcher.prepare_alone()
+            self._dispatcher.prepare_with_lock()
             self._dispatcher.reports.publish(self._dispatcher.store)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from .._events.batch import Batch, Invalid, count_fitting, format_origin
+from .._events.batch import Batch, Invalid, count_per_request, format_origin
 from .._events.ids import Identified, generate_ids
 from ..exceptions import InvalidEventError
 from .counts import NONE, add_count, add_counts, add_unbuilt
@@ -273,7 +273,7 @@ def _cut_to_limits(
     sizes = [len(event.json) for event in events]
     if sum(sizes) + len(sizes) + 2 <= max_bytes:  # with commas and brackets
         return events
-    return events[: count_fitting(sizes, max_bytes)]
+    return events[: count_per_request(sizes, max_bytes)]
 
 
 class Built(NamedTuple):

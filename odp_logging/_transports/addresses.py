@@ -118,7 +118,7 @@ def _sort_addresses(found: Sequence[Any], state: RequestState) -> list[Any]:
     ordered = []
     while queues := [queue for queue in by_family.values() if queue]:
         ordered += [queue.popleft() for queue in queues]
-    return sorted(ordered, key=lambda info: state.rank_address(info[4]))
+    return sorted(ordered, key=lambda info: state.get_priority(info[4]))
 
 
 class _ConnectRace:
@@ -141,7 +141,7 @@ class _ConnectRace:
                 self._start(*self._remaining.popleft())
                 start_next = now + _ATTEMPT_DELAY_SECONDS
                 continue
-            if self._state.is_connect_overdue():
+            if self._state.has_connect_timed_out():
                 raise TimeoutError("timed out")
             seconds = self._state.remaining_connect_seconds
             if self._remaining:

@@ -1,4 +1,4 @@
-"""Says in words why a request got no answer.
+"""Says in words why a request got no response.
 
 `Http` turns the exceptions of sockets, TLS and HTTP libraries into messages here. A
 message never quotes the text of an exception: it may name addresses, or hold a header.
@@ -16,7 +16,7 @@ from .._runtime.network_errors import CLOSED, format_network_error, list_excepti
 CHECK_PROXY = "check HTTPS_PROXY, ALL_PROXY and NO_PROXY"
 
 
-class UnusableSetting(ValueError):
+class InvalidSetting(ValueError):
     """A setting from which no request can be built; the message shows no secret."""
 
     advice = ""
@@ -24,22 +24,22 @@ class UnusableSetting(ValueError):
 
 
 def find_root_cause(
-    error: BaseException, outer: BaseException | None = None
+    error: BaseException, handled: BaseException | None = None
 ) -> BaseException:
     """
     Return the first error of the chain: libraries wrap the errors of sockets.
 
     Args:
-        outer: The exception the application was handling before; the chain ends there.
+        handled: The exception the application was handling; the chain ends there.
     """
-    return list_exception_chain(error, outer)[-1]
+    return list_exception_chain(error, handled)[-1]
 
 
-def describe_failure(
+def format_failure(
     error: BaseException, host: str, port: int, *, seconds: float
 ) -> str:
     """
-    Return why a request to *host* got no answer.
+    Return why a request to *host* got no response.
 
     Args:
         error: The root cause.
@@ -50,8 +50,8 @@ def describe_failure(
     ssl: Any = sys.modules.get("ssl")  # some Pythons are built without it
     # The more specific type stands before its base class.
     if isinstance(error, socket.gaierror):
-        is_silent = error.errno == socket.EAI_AGAIN
-        return f"cannot resolve {host}{': no name server answered' * is_silent}"
+        is_temporary = error.errno == socket.EAI_AGAIN
+        return f"cannot resolve {host}{': no name server answered' * is_temporary}"
     if isinstance(error, UnicodeError):
         return f"{host} is not a valid host name"
     if ssl is not None and isinstance(error, ssl.SSLCertVerificationError):

@@ -54,7 +54,7 @@ class Handoff(BaseTransport):
             size,
             pending=tuple(sorted(failures)),
             in_doubt=frozenset(
-                position for position, failure in failures.items() if failure.in_doubt
+                index for index, failure in failures.items() if failure.in_doubt
             ),
             cause=Cause.TRANSIENT,
             message=next(iter(failures.values())).message,

@@ -1,7 +1,7 @@
 """Sends one batch to ODP's events API as one POST request.
 
-`Retry` calls it. The connection is in `session`, the meaning of answers in `answers`;
-here errors become deliveries. Source of the hosts: ODP's Node SDK.
+`Retry` calls it. The connection is in `session`, the meaning of a response in
+`responses`; here errors become deliveries. Source of the hosts: ODP's Node SDK.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from .._events.delivery import Cause, Delivery
 from .._runtime.lock import monotonic
 from .._runtime.secret import Secret
 from .._version import VERSION
-from .answers import read_answer
 from .base import BaseTransport
 from .request_state import RequestState
+from .responses import read_response
 
 if TYPE_CHECKING:
-    from .session import Answer, HttpSession
+    from .session import HttpSession, Response
 
 PATH = "/v3/events"
 
 _HEADERS = {
     "Content-Type": "application/json",
     "User-Agent": f"odp-logging/{VERSION}",
-    # A compressed answer could decompress to any size.
+    # A compressed response could decompress to any size.
     "Accept-Encoding": "identity",
 }
 
@@ -46,7 +46,7 @@ class Http(BaseTransport):
     Args:
         host: For example ``"https://api.zaius.com"``.
         api_key: ODP's public key.
-        timeout: Seconds for a request, from connecting to the end of the answer.
+        timeout: Seconds for a request, from connecting to the end of the response.
         ignore_proxy: Whether to ignore the proxies of the environment (loopback hosts).
     """
 
@@ -68,22 +68,22 @@ class Http(BaseTransport):
 
     def send(self, batch: Batch, *, deadline: float | None = None) -> Delivery:
         """Send *batch* once; once more if a kept connection turns out to be stale."""
-        outer = sys.exc_info()[1]
+        handled = sys.exc_info()[1]
         try:
-            return self._send(batch, deadline, outer)
+            return self._send(batch, deadline, handled)
         except BaseException as interruption:
-            # An answer to this request may still come on the connection.
+            # A response to this request may still come on the connection.
             self.close()
-            _clear_locals(interruption, outer)
+            _clear_locals(interruption, handled)
             raise
 
     def _send(
-        self, batch: Batch, deadline: float | None, outer: BaseException | None
+        self, batch: Batch, deadline: float | None, handled: BaseException | None
     ) -> Delivery:
-        first, stale = self._post_measured(batch, deadline, outer)
+        first, stale = self._post_timed(batch, deadline, handled)
         if not stale:
             return first
-        second, _ = self._post_measured(batch, deadline, outer)
+        second, _ = self._post_timed(batch, deadline, handled)
         return _join_deliveries(first, second)
 
     def prepare(self) -> None:
@@ -118,33 +118,33 @@ class Http(BaseTransport):
             )
         return self._session
 
-    def _post_measured(
-        self, batch: Batch, deadline: float | None, outer: BaseException | None
+    def _post_timed(
+        self, batch: Batch, deadline: float | None, handled: BaseException | None
     ) -> tuple[Delivery, bool]:
         start = monotonic()
-        delivery, is_stale = self._post(batch, deadline, outer)
+        delivery, is_stale = self._post(batch, deadline, handled)
         return replace(delivery, durations=(monotonic() - start,)), is_stale
 
     def _post(
-        self, batch: Batch, deadline: float | None, outer: BaseException | None
+        self, batch: Batch, deadline: float | None, handled: BaseException | None
     ) -> tuple[Delivery, bool]:
         """Return the delivery of one request, and whether to repeat it at once."""
         size = len(batch.events)
         self._state.start(self._compute_timeout(deadline))
         try:
-            answer = self._get_session().post(batch)
+            response = self._get_session().post(batch)
         except Exception as error:  # the flusher must survive any error of a library
-            result = self._build_failure(error, outer, size)
+            result = self._build_failure(error, handled, size)
             self.close()
             return result
         self._state.record_success()
-        return self._read_answer(answer, size), False
+        return self._read_response(response, size), False
 
-    def _read_answer(self, answer: Answer, size: int) -> Delivery:
-        return read_answer(
-            answer.status,
-            answer.headers,
-            answer.content,
+    def _read_response(self, response: Response, size: int) -> Delivery:
+        return read_response(
+            response.status,
+            response.headers,
+            response.content,
             size,
             self._host,
             key=self._api_key,
@@ -157,12 +157,12 @@ class Http(BaseTransport):
         return max(_MIN_TIMEOUT_SECONDS, min(self._timeout, deadline - monotonic()))
 
     def _build_failure(
-        self, error: Exception, outer: BaseException | None, size: int
+        self, error: Exception, handled: BaseException | None, size: int
     ) -> tuple[Delivery, bool]:
         # Imported here, since http.client takes 10 ms. A session has imported it, too.
         from .failures import find_root_cause
 
-        root = find_root_cause(error, outer)
+        root = find_root_cause(error, handled)
         # No request can be built from a bad host, key or proxy address. The error of a
         # rejected certificate is a ValueError, too, but also an OSError.
         is_misconfigured = isinstance(error, ValueError) and not isinstance(
@@ -187,15 +187,15 @@ class Http(BaseTransport):
 
     def _report_failure(self, error: Exception, root: BaseException) -> tuple[str, str]:
         """Return message and advice; the message names the proxy if there is one."""
-        from .failures import CHECK_PROXY, UnusableSetting, describe_failure
+        from .failures import CHECK_PROXY, InvalidSetting, format_failure
 
         session = self._session
         if session is None:
-            if isinstance(error, UnusableSetting):
+            if isinstance(error, InvalidSetting):
                 return f"{self._host} cannot be reached: {error}", error.advice
             # A library may be missing, or `ssl` itself.
             return f"{self._host} cannot be reached ({type(root).__name__})", ""
-        reason = describe_failure(root, *session.peer, seconds=self._state.seconds)
+        reason = format_failure(root, *session.peer, seconds=self._state.seconds)
         if session.proxy is None:
             return reason, ""
         refusal = re.search(r"Tunnel connection failed: (\d{3})\b", f"{root}")
@@ -205,19 +205,19 @@ class Http(BaseTransport):
         return text, CHECK_PROXY
 
 
-def _clear_locals(error: BaseException | None, outer: BaseException | None) -> None:
+def _clear_locals(error: BaseException | None, handled: BaseException | None) -> None:
     """
     Clear the local variables of the frames below `send` in *error* and its contexts.
 
     Ctrl-C, or a time limit of the application, passes through here on the thread of a
-    log call with ``background=False``. Its frames hold the text of an answer and the
+    log call with ``background=False``. Its frames hold the text of a response and the
     login of a proxy in local variables, which some tracebacks show.
 
     Args:
-        outer: The exception the application was handling before; it is not changed.
+        handled: The exception the application was handling before; it is not changed.
     """
     for _ in range(10):  # a chain of exceptions may be a cycle
-        if error is None or error is outer:
+        if error is None or error is handled:
             break
         traceback.clear_frames(error.__traceback__)
         error = error.__context__

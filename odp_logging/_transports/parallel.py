@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from .._events.batch import Batch, split_positions
+from .._events.batch import Batch, split_indexes
 from .._events.delivery import Cause, Delivery
 from .._runtime.lock import Wakeup
 from .base import BaseTransport
@@ -65,11 +65,11 @@ class Parallel(BaseTransport):
         sent: _SentParts = []
         caller_parts: list[_Part] = []
         started_lanes: list[_Lane] = []
-        for index, positions in enumerate(self._split_into_lanes(batch.events)):
-            parts = split_positions(
-                batch.events, positions, self._batch_size, self._batch_bytes
+        for number, indexes in enumerate(self._split_into_lanes(batch.events)):
+            parts = split_indexes(
+                batch.events, indexes, self._batch_size, self._batch_bytes
             )
-            lane = self._other_lanes[index - 1] if index else None
+            lane = self._other_lanes[number - 1] if number else None
             if lane is not None and lane.start(batch, parts, deadline):
                 started_lanes.append(lane)
             else:
@@ -88,7 +88,7 @@ class Parallel(BaseTransport):
         return count <= self._batch_size and batch.size <= self._batch_bytes
 
     def _split_into_lanes(self, events: Sequence[OdpEvent]) -> list[list[int]]:
-        """Return the positions for each lane, in their order."""
+        """Return the indexes for each lane, in their order."""
         lanes: list[list[int]] = [[] for _ in range(len(self._other_lanes) + 1)]
         # Longest group first, to the shortest share: none is left for the end.
         for group in sorted(group_by_customer(events), key=len, reverse=True):
@@ -252,30 +252,30 @@ def merge_deliveries(size: int, sent: _SentParts) -> Delivery:
             chain.from_iterable(delivery.durations for delivery in results)
         ),
         resent=sum([delivery.resent for delivery in results]),
-        throttled=any([delivery.throttled for delivery in results]),
-        faulty=stop.faulty,
+        rate_limited=any([delivery.rate_limited for delivery in results]),
+        server_error=stop.server_error,
         advice=stop.advice,
     )
 
 
 def group_by_customer(events: Sequence[OdpEvent]) -> list[list[int]]:
-    """Return the positions of *events* in groups that share no identifier."""
-    # A disjoint-set forest: each position points towards the root of its group.
+    """Return the indexes of *events* in groups that share no identifier."""
+    # A disjoint-set forest: each index points towards the root of its group.
     parents = list(range(len(events)))
-    first_positions: dict[tuple[str, str], int] = {}
+    first_indexes: dict[tuple[str, str], int] = {}
 
-    def find_root(position: int) -> int:
-        while parents[position] != position:
+    def find_root(index: int) -> int:
+        while parents[index] != index:
             # Path halving: the trees stay flat, without recursion.
-            parents[position] = position = parents[parents[position]]
-        return position
+            parents[index] = index = parents[parents[index]]
+        return index
 
-    for position, event in enumerate(events):
+    for index, event in enumerate(events):
         for identifier in event.identifiers.items():
-            first = first_positions.setdefault(identifier, position)
-            if first != position:
-                parents[find_root(position)] = find_root(first)
+            first = first_indexes.setdefault(identifier, index)
+            if first != index:
+                parents[find_root(index)] = find_root(first)
     groups: dict[int, list[int]] = {}
-    for position in range(len(events)):
-        groups.setdefault(find_root(position), []).append(position)
+    for index in range(len(events)):
+        groups.setdefault(find_root(index), []).append(index)
     return list(groups.values())

@@ -17,9 +17,9 @@ _MIN_TIMEOUT_SECONDS = 0.001
 _TIMEOUT_TOLERANCE_SECONDS = 0.01
 
 # Part of a request's time, and at most so many seconds, that connecting leaves for the
-# answer. An event that is sent with no time left is sent again by each attempt.
-_ANSWER_SHARE = 1 / 4
-_MAX_ANSWER_SHARE_SECONDS = 1.0
+# response. An event that is sent with no time left is sent again by each attempt.
+_RESPONSE_RATIO = 1 / 4
+_MAX_RESPONSE_SECONDS = 1.0
 
 
 class RequestState:
@@ -27,8 +27,8 @@ class RequestState:
     Tracks deadline and progress of one HTTP request after another.
 
     A library reports that a request failed, not whether it had left: a timeout may come
-    from a TLS handshake, and an SSLError from the answer. The connection that sends the
-    bytes knows. Used by one thread.
+    from a TLS handshake, and an SSLError from the response. The connection that sends
+    the bytes knows. Used by one thread.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class RequestState:
         self.seconds = seconds
         self._deadline = monotonic() + seconds
         self._connect_deadline = self._deadline - min(
-            seconds * _ANSWER_SHARE, _MAX_ANSWER_SHARE_SECONDS
+            seconds * _RESPONSE_RATIO, _MAX_RESPONSE_SECONDS
         )
         self.connection_opened = False
         """Whether a connection was opened for it, rather than a kept one used."""
@@ -52,7 +52,7 @@ class RequestState:
         self.request_sent = False
         """Whether all of it was sent: the server may have it."""
         self.response_started = False
-        """Whether any byte of the answer came."""
+        """Whether any byte of the response came."""
 
     @property
     def remaining_seconds(self) -> float:
@@ -75,16 +75,16 @@ class RequestState:
         ):
             sock.settimeout(left)
 
-    def is_overdue(self) -> bool:
+    def has_timed_out(self) -> bool:
         """Whether the request's time is up."""
         return monotonic() >= self._deadline
 
-    def is_connect_overdue(self) -> bool:
+    def has_connect_timed_out(self) -> bool:
         """Whether the time to connect is up."""
         return monotonic() >= self._connect_deadline
 
-    def has_time_for_answer(self) -> bool:
-        """Whether there is time for the answer to a request that is sent now."""
+    def has_time_for_response(self) -> bool:
+        """Whether there is time for the response to a request that is sent now."""
         return monotonic() < self._connect_deadline + _TIMEOUT_TOLERANCE_SECONDS
 
     def is_connection_stale(self) -> bool:
@@ -108,7 +108,7 @@ class RequestState:
         if self._good_address == self._bad_address:
             self._good_address = None
 
-    def rank_address(self, address: Any) -> int:
+    def get_priority(self, address: Any) -> int:
         """Return the rank of *address*: the lowest is tried first."""
         if address == self._good_address:
             return 0

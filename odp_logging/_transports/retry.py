@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .._events.batch import Batch, split_positions
+from .._events.batch import Batch, split_indexes
 from .._events.delivery import Cause, Delivery
 from .._runtime.lock import monotonic
 from .base import BaseTransport, WrappingTransport
-from .suspects import FAILURES_BEFORE_SEARCH, FailureSearch, Suspects
+from .failed_events import FAILURES_BEFORE_SEARCH, FailedEvents, FailureSearch
 
-draw_fraction = random.random
+get_random_fraction = random.random
 """Returns a random number in 0..1, so that machines do not do the same at once."""
 
 PROBE_INTERVAL = 60.0
@@ -50,15 +50,15 @@ class Backoff:
 
 class Retry(WrappingTransport):
     """
-    A `Transport` around another one that decides what to do after each answer.
+    A `Transport` around another one that decides what to do after each response.
 
-    Events that the answer names as invalid are rejected, and the rest is sent again at
-    once. A batch that is rejected without naming any is halved until each invalid event
-    stands alone. A batch that is too large is halved, and the size that was accepted is
-    remembered. After transient faults and wrong configuration, the delivery says how
-    long to wait.
+    Events that the response names as invalid are rejected, and the rest is sent again
+    at once. A batch that is rejected without naming any is halved until each invalid
+    event stands alone. A batch that is too large is halved, and the size that was
+    accepted is remembered. After transient faults and wrong configuration, the delivery
+    says how long to wait.
 
-    A single event may be what a server fails on (5xx, except 503 and answers with
+    A single event may be what a server fails on (5xx, except 503 and responses with
     Retry-After). A batch that was answered so three times is sent in halves. Events
     that fail alone while others are accepted do not block the others; they are tried
     again, and rejected after four attempts. While a server accepts nothing, all are
@@ -77,7 +77,7 @@ class Retry(WrappingTransport):
         inner: BaseTransport,
         *,
         max_delay: float = 60.0,
-        random_fraction: Callable[[], float] = draw_fraction,
+        random_fraction: Callable[[], float] = get_random_fraction,
         probe_interval: float = PROBE_INTERVAL,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -89,30 +89,32 @@ class Retry(WrappingTransport):
         self._failures = 0
         self._server_errors = 0
         self._limits = _SizeLimits()
-        self._suspects = Suspects(self._compute_delay, clock)
+        self._failed_events = FailedEvents(self._compute_delay, clock)
 
     def send(self, batch: Batch, *, deadline: float | None = None) -> Delivery:
         """Send *batch*, in parts if necessary, and report the outcome of each event."""
         outcome = _BatchOutcome(len(batch.events))
-        unsuspected: Sequence[int] = range(len(batch.events))
-        suspects: Sequence[int] = ()
-        if self._suspects.by_id:
-            unsuspected, suspects = self._suspects.partition(batch)
-        if unsuspected:
-            parts = self._limits.split(batch, unsuspected)
+        other_indexes: Sequence[int] = range(len(batch.events))
+        failed_indexes: Sequence[int] = ()
+        if self._failed_events.by_id:
+            other_indexes, failed_indexes = self._failed_events.split(batch)
+        if other_indexes:
+            parts = self._limits.split(batch, other_indexes)
             self._send_parts(parts, batch, outcome, deadline)
             if outcome.last_failure and not outcome.find_accepted():
                 outcome.stop = outcome.stop or outcome.last_failure
-        if suspects and outcome.stop is None:
+        if failed_indexes and outcome.stop is None:
             # Last, because only then it is known whether others are accepted.
             # A drain has no later attempt.
-            hurried = deadline is not None
-            due = self._suspects.select_due(batch, suspects, hurried=hurried)
-            parts = [[position] for position in due]
-            self._send_parts(parts, batch, outcome, deadline, on_trial=True)
+            ignore_delay = deadline is not None
+            ready = self._failed_events.select_ready(
+                batch, failed_indexes, ignore_delay=ignore_delay
+            )
+            parts = [[index] for index in ready]
+            self._send_parts(parts, batch, outcome, deadline, is_isolated=True)
         outcome.update_limits(self._limits)
-        self._update_suspects(batch, outcome)
-        return self._build_delivery(batch, outcome, suspects)
+        self._update_failed_events(batch, outcome)
+        return self._build_delivery(batch, outcome, failed_indexes)
 
     def _send_parts(
         self,
@@ -121,13 +123,13 @@ class Retry(WrappingTransport):
         outcome: _BatchOutcome,
         deadline: float | None,
         *,
-        on_trial: bool = False,
+        is_isolated: bool = False,
     ) -> None:
         """
         Send the events at each of *first_parts*.
 
         Args:
-            on_trial: Whether each part is one event that is a suspect.
+            is_isolated: Whether each part is one event that failed before.
         """
         parts = deque(first_parts)
         while parts:
@@ -136,90 +138,98 @@ class Retry(WrappingTransport):
             if deadline is not None and outcome.requests and monotonic() > deadline:
                 break
             sent = batch.only(part) if len(part) < len(batch.events) else batch
-            answer = self._inner.send(sent, deadline=deadline)
-            remainder = outcome.record(part, answer)
-            is_searching = on_trial or self._server_errors + 1 >= FAILURES_BEFORE_SEARCH
-            if answer.faulty and is_searching and outcome.continue_search(part, answer):
+            delivery = self._inner.send(sent, deadline=deadline)
+            remainder = outcome.record(part, delivery)
+            should_search = (
+                is_isolated or self._server_errors + 1 >= FAILURES_BEFORE_SEARCH
+            )
+            if (
+                delivery.server_error
+                and should_search
+                and outcome.continue_search(part, delivery)
+            ):
                 parts.extendleft(reversed(self._split_failed(part)))
                 continue
-            if answer.cause in (Cause.TRANSIENT, Cause.MISCONFIGURED):
-                outcome.stop = answer
+            if delivery.cause in (Cause.TRANSIENT, Cause.MISCONFIGURED):
+                outcome.stop = delivery
                 break
             self._failures = 0
             if outcome.search is not None:
                 outcome.search.record_success()
             # In front of the other parts, so that the events keep their order.
-            if answer.cause is Cause.REMAINDER:
+            if delivery.cause is Cause.REMAINDER:
                 parts.appendleft(remainder)
-            elif answer.cause in (Cause.UNIDENTIFIED, Cause.TOO_LARGE):
-                parts.extendleft(reversed(outcome.halve_or_reject(part, answer)))
-            if answer.cause is Cause.TOO_LARGE:
+            elif delivery.cause in (Cause.UNIDENTIFIED, Cause.TOO_LARGE):
+                parts.extendleft(reversed(outcome.split_or_reject(part, delivery)))
+            if delivery.cause is Cause.TOO_LARGE:
                 outcome.record_too_large(sent)
-            elif answer.cause is None:
+            elif delivery.cause is None:
                 outcome.record_accepted_size(sent)
 
     def _split_failed(self, part: Sequence[int]) -> list[Sequence[int]]:
         """Return the halves of *part*, which failed; none for a single event."""
         if len(part) < 2:
             return []
-        halves = _halve(part)
+        parts = _split_in_half(part)
         # In order, unless that has found nothing: bad events may be neighbours.
         if (
             self._server_errors >= FAILURES_BEFORE_SEARCH
             and self._random_fraction() < 0.5
         ):
-            halves.reverse()
-        return halves
+            parts.reverse()
+        return parts
 
-    def _update_suspects(self, batch: Batch, outcome: _BatchOutcome) -> None:
-        """Suspect events that failed alone, and reject those with enough evidence."""
+    def _update_failed_events(self, batch: Batch, outcome: _BatchOutcome) -> None:
+        """Record events that failed alone; reject those with enough valid attempts."""
         accepted = outcome.find_accepted()
         if accepted:
             self._server_errors = 0
-            self._suspects.record_success()
-        elif outcome.stop and outcome.stop.faulty:
+            self._failed_events.record_success()
+        elif outcome.stop and outcome.stop.server_error:
             self._server_errors += 1
-            self._suspects.record_outage()
-        is_refuted = outcome.search is not None and outcome.search.is_refuted(accepted)
-        if is_refuted or self._suspects.has_any(batch, accepted):
+            self._failed_events.reset_valid_attempts()
+        is_inconclusive = outcome.search is not None and outcome.search.is_inconclusive(
+            accepted
+        )
+        if is_inconclusive or self._failed_events.has_any(batch, accepted):
             # The server fails at times, whatever it gets.
-            self._suspects.clear()
+            self._failed_events.clear()
             return
-        for position in outcome.failed_alone:
-            idempotence_id = batch.events[position].idempotence_id
-            if not accepted and not self._suspects.has_any(batch, [position]):
-                continue  # no evidence that the server would accept others
-            attempts = self._suspects.record_failure(idempotence_id)
+        for index in outcome.single_failures:
+            idempotence_id = batch.events[index].idempotence_id
+            if not accepted and not self._failed_events.has_any(batch, [index]):
+                continue  # it is not known whether the server accepts others
+            attempts = self._failed_events.record_failure(idempotence_id)
             if attempts and outcome.last_failure:
-                answer = outcome.last_failure.message
-                reason = f"{answer} to this event alone {attempts} times"
-                outcome.reject(position, f"{reason}, and accepted others")
+                failure = outcome.last_failure.message
+                reason = f"{failure} to this event alone {attempts} times"
+                outcome.reject(index, f"{reason}, and accepted others")
 
     def _build_delivery(
         self,
         batch: Batch,
         outcome: _BatchOutcome,
-        suspects: Sequence[int],
+        failed_indexes: Sequence[int],
     ) -> Delivery:
         """Return the delivery of *batch*, with the seconds to wait."""
-        left = [position for position in suspects if position in outcome.open]
-        is_blocked_by_suspects = outcome.open and (left or outcome.failed_alone)
-        if outcome.stop or not is_blocked_by_suspects:
-            return outcome.build_delivery(*self._compute_waits(outcome.stop))
+        left = [index for index in failed_indexes if index in outcome.open]
+        has_failed_events = outcome.open and (left or outcome.single_failures)
+        if outcome.stop or not has_failed_events:
+            return outcome.build_delivery(*self._compute_wait_times(outcome.stop))
         if outcome.last_failure:
-            answer = outcome.last_failure.message
-            self._suspects.message = f"{answer} to events sent alone"
-        message = f"{self._suspects.message}, and accepted others"
+            failure = outcome.last_failure.message
+            self._failed_events.message = f"{failure} to events sent alone"
+        message = f"{self._failed_events.message}, and accepted others"
         if outcome.find_accepted():
-            # Other events do not wait for the suspects.
+            # Other events do not wait for the failed ones.
             return outcome.build_delivery(0.0, 0.0, message)
-        wait = self._suspects.compute_wait(batch, left)
+        wait = self._failed_events.compute_wait(batch, left)
         return outcome.build_delivery(wait, 0.0, message, Cause.TRANSIENT)
 
     def _compute_delay(self, failures: int) -> float:
         return self._backoff.compute_delay(failures, self._random_fraction())
 
-    def _compute_waits(self, stop: Delivery | None) -> tuple[float, float]:
+    def _compute_wait_times(self, stop: Delivery | None) -> tuple[float, float]:
         """Return the backoff and the Retry-After after *stop*, in seconds."""
         if stop is None:
             return 0.0, 0.0
@@ -233,7 +243,7 @@ class Retry(WrappingTransport):
     def after_fork(self) -> None:
         """Forget, in a forked child, connections and failures of the parent."""
         self._failures = self._server_errors = 0
-        self._suspects.clear()
+        self._failed_events.clear()
         super().after_fork()
 
 
@@ -241,7 +251,7 @@ class _SizeLimits:
     """
     The largest request that the server is known to accept.
 
-    An answer does not say whether the count or the bytes were too many: both are kept.
+    A response does not say whether the count or the bytes were too many: both are kept.
     """
 
     def __init__(self) -> None:
@@ -254,29 +264,27 @@ class _SizeLimits:
         self.max_events, self.max_bytes = max_events, max_bytes
         self._parts = 0
 
-    def split(self, batch: Batch, positions: Sequence[int]) -> list[Sequence[int]]:
-        """Return *positions* in parts that the server should accept."""
+    def split(self, batch: Batch, indexes: Sequence[int]) -> list[Sequence[int]]:
+        """Return *indexes* in parts that the server should accept."""
         if self._parts > _MAX_PARTS_PER_LIMIT:
             self.max_events = self.max_bytes = None
         if self.max_events is None or self.max_bytes is None:
-            return [positions]
-        parts = split_positions(
-            batch.events, positions, self.max_events, self.max_bytes
-        )
+            return [indexes]
+        parts = split_indexes(batch.events, indexes, self.max_events, self.max_bytes)
         self._parts += len(parts)
         return parts
 
 
-def _halve(part: Sequence[int]) -> list[Sequence[int]]:
-    middle = len(part) // 2
-    return [part[:middle], part[middle:]]
+def _split_in_half(part: Sequence[int]) -> list[Sequence[int]]:
+    half = len(part) // 2
+    return [part[:half], part[half:]]
 
 
 _NO_TIME = "no time was left to send the rest"
 
 
 class _BatchOutcome:
-    """The outcome of each position so far, while a batch is sent in parts."""
+    """The outcome of each event so far, while a batch is sent in parts."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -287,65 +295,65 @@ class _BatchOutcome:
         self.durations: tuple[float, ...] = ()
         self.resent = 0
         self.stop: Delivery | None = None
-        """The answer after which the open events wait for the next attempt."""
+        """The response after which the open events wait for the next attempt."""
         self.search: FailureSearch | None = None
         """Created at the first failure that one event may have caused."""
         self._sent: set[int] = set()
         self._accepted_events = 0
         self._accepted_bytes = 0
         self._too_large_bytes = 0
-        self._has_giant = False
+        self._has_large_event = False
 
     @property
     def last_failure(self) -> Delivery | None:
-        """The last answer to a part that failed in the search for one event."""
+        """The last response to a part that failed in the search for one event."""
         return self.search.last_failure if self.search else None
 
     @property
-    def failed_alone(self) -> Sequence[int]:
-        """Positions of the events that failed alone."""
-        return self.search.failed_alone if self.search else ()
+    def single_failures(self) -> Sequence[int]:
+        """Indexes of the events that failed alone."""
+        return self.search.single_failures if self.search else ()
 
-    def continue_search(self, part: Sequence[int], answer: Delivery) -> bool:
+    def continue_search(self, part: Sequence[int], delivery: Delivery) -> bool:
         """Record that *part* failed; return whether to search for the cause in it."""
         self.search = self.search or FailureSearch(self.size)
-        return self.search.record_failure(part, answer)
+        return self.search.record_failure(part, delivery)
 
-    def record(self, part: Sequence[int], answer: Delivery) -> list[int]:
-        """Record *answer* for the events at *part*; return which are still open."""
-        self.requests += answer.requests
-        self.durations += answer.durations
-        self.resent += answer.resent + len(self._sent.intersection(part))
+    def record(self, part: Sequence[int], delivery: Delivery) -> list[int]:
+        """Record *delivery* for the events at *part*; return which are still open."""
+        self.requests += delivery.requests
+        self.durations += delivery.durations
+        self.resent += delivery.resent + len(self._sent.intersection(part))
         self._sent.update(part)
-        for index, reason in answer.rejected.items():
+        for index, reason in delivery.rejected.items():
             self.rejected[part[index]] = reason
-        remainder = [part[index] for index in answer.pending]
-        self.in_doubt.update(part[index] for index in answer.in_doubt)
+        remainder = [part[index] for index in delivery.pending]
+        self.in_doubt.update(part[index] for index in delivery.in_doubt)
         self.open.difference_update(set(part) - set(remainder))
         return remainder
 
-    def halve_or_reject(
-        self, part: Sequence[int], answer: Delivery
+    def split_or_reject(
+        self, part: Sequence[int], delivery: Delivery
     ) -> list[Sequence[int]]:
         """Return the halves of *part*; reject an event that stands alone."""
         if len(part) > 1:
-            return _halve(part)
-        self.reject(part[0], answer.message)
+            return _split_in_half(part)
+        self.reject(part[0], delivery.message)
         return []
 
     def find_accepted(self) -> set[int]:
-        """Return the positions that are settled and not rejected."""
+        """Return the indexes that are settled and not rejected."""
         return set(range(self.size)) - self.open - self.rejected.keys()
 
-    def reject(self, position: int, reason: str) -> None:
-        """Record that the event at *position* is rejected for good."""
-        self.rejected[position] = reason
-        self.open.discard(position)
+    def reject(self, index: int, reason: str) -> None:
+        """Record that the event at *index* is rejected for good."""
+        self.rejected[index] = reason
+        self.open.discard(index)
 
     def record_too_large(self, sent: Batch) -> None:
         """Record that *sent* was rejected for its size."""
         self._too_large_bytes = min(self._too_large_bytes or sent.size, sent.size)
-        self._has_giant |= len(sent.events) == 1
+        self._has_large_event |= len(sent.events) == 1
 
     def record_accepted_size(self, sent: Batch) -> None:
         """Record that *sent* was accepted as a whole."""
@@ -354,7 +362,11 @@ class _BatchOutcome:
 
     def update_limits(self, limits: _SizeLimits) -> None:
         """Store the accepted size in *limits*, unless one giant event was too large."""
-        if self._too_large_bytes and self._accepted_events and not self._has_giant:
+        if (
+            self._too_large_bytes
+            and self._accepted_events
+            and not self._has_large_event
+        ):
             # A little more than was accepted: no two batches have quite the same size.
             excess = max(0, self._too_large_bytes - self._accepted_bytes)
             limits.set(self._accepted_events, self._accepted_bytes + excess // 4)
@@ -370,7 +382,7 @@ class _BatchOutcome:
         Return the delivery of the whole batch.
 
         Args:
-            message, cause: Why events are pending, if no answer stopped the sending.
+            message, cause: Why events are pending, if no response stopped the sending.
         """
         pending = tuple(sorted(self.open))
         stop = self.stop
@@ -386,7 +398,7 @@ class _BatchOutcome:
             requests=self.requests,
             durations=self.durations,
             resent=self.resent,
-            throttled=stop is not None and stop.throttled,
-            faulty=stop is not None and stop.faulty,
+            rate_limited=stop is not None and stop.rate_limited,
+            server_error=stop is not None and stop.server_error,
             advice=stop.advice if stop else "",
         )

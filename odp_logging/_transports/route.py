@@ -18,12 +18,12 @@ from requests.utils import (
 )
 
 from .._runtime.secret import Secret
-from .failures import CHECK_PROXY, UnusableSetting
+from .failures import CHECK_PROXY, InvalidSetting
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class UnusableProxy(UnusableSetting):
+class InvalidProxy(InvalidSetting):
     """The environment sets an unusable proxy; the message shows no password."""
 
     advice = CHECK_PROXY
@@ -65,7 +65,7 @@ def find_route(
             still applies.
 
     Raises:
-        UnusableProxy: The environment sets a proxy that is not an address.
+        InvalidProxy: The environment sets a proxy that is not an address.
     """
     # In this order, as `requests` reads them.
     ca_path = environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
@@ -87,11 +87,11 @@ def _find_proxy(url: str) -> Proxy | None:
     except ValueError:
         host = port = None
     if not host:
-        raise UnusableProxy(f"{setting} is not the address of a proxy")
+        raise InvalidProxy(f"{setting} is not the address of a proxy")
     if parts.scheme.startswith("socks"):
-        raise UnusableProxy(f"{setting} names a SOCKS proxy, which is not supported")
+        raise InvalidProxy(f"{setting} names a SOCKS proxy, which is not supported")
     if parts.scheme not in DEFAULT_PORTS:
-        raise UnusableProxy(f"{setting} names a proxy that is neither http nor https")
+        raise InvalidProxy(f"{setting} names a proxy that is neither http nor https")
     # Unquoted, because a URL has reserved characters of a password percent-encoded.
     login = Secret(
         ":".join(map(unquote, [parts.username, parts.password or ""]))

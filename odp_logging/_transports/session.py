@@ -2,7 +2,7 @@
 
 `Http` posts batches through an `HttpSession`. `requests` has timeouts for each read
 only: a server that sends one byte every few seconds would block the thread for ever,
-and so would one that reads that slowly. Here connecting, sending and the whole answer
+and so would one that reads that slowly. Here connecting, sending and the whole response
 share the time of a `RequestState`.
 
 Of `requests`, only the code that reads the environment is used, see `route`, and of
@@ -33,7 +33,7 @@ from urllib3.util.ssl_match_hostname import CertificateError
 
 from .._runtime.secret import Secret
 from .addresses import open_socket
-from .failures import UnusableSetting
+from .failures import InvalidSetting
 from .request_state import RequestState
 from .route import DEFAULT_PORTS, Proxy, find_route
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _TLS_WRITE_BYTES = 256 * 1024
 """Most batches are smaller, and are sent in one write."""
 
-_MAX_ANSWER_BYTES = 1024 * 1024
+_MAX_RESPONSE_BYTES = 1024 * 1024
 
 _ssl_context_at_import: object = ssl.SSLContext
 
@@ -51,8 +51,8 @@ _inherited_connections: list[Any] = []
 """The parent's connections, referenced in a forked child so that none is closed."""
 
 
-class Answer(NamedTuple):
-    """An HTTP answer: at most 1 MiB of its body, or None if the body was cut off."""
+class Response(NamedTuple):
+    """An HTTP response: at most 1 MiB of its body, or None if the body was cut off."""
 
     status: int
     headers: Message
@@ -89,9 +89,9 @@ class HttpSession:
     ) -> None:
         target = urlsplit(url)
         if target.scheme not in DEFAULT_PORTS or not target.hostname:
-            raise UnusableSetting("api_host is not the URL of a host")
+            raise InvalidSetting("api_host is not the URL of a host")
         if not key.is_visible_ascii():
-            raise UnusableSetting("the key is not printable ASCII without blanks")
+            raise InvalidSetting("the key is not printable ASCII without blanks")
         self._state = state
         self._host = target.hostname
         self._port = target.port or DEFAULT_PORTS[target.scheme]
@@ -111,7 +111,7 @@ class HttpSession:
         proxy = self._route.proxy
         return (self._host, self._port) if proxy is None else (proxy.host, proxy.port)
 
-    def post(self, batch: Batch) -> Answer:
+    def post(self, batch: Batch) -> Response:
         """
         Post the events of *batch* as a JSON array, within the time of the state.
 
@@ -119,16 +119,16 @@ class HttpSession:
         tracebacks, debuggers and error reporters show local variables.
 
         Raises:
-            OSError, http.client.HTTPException: There was no answer.
+            OSError, http.client.HTTPException: There was no response.
         """
         connection = self._get_connection()
         self._state.connection_ready = True
         connection.write(self._build_request(batch))
         self._state.request_sent = True
-        answer, reusable = connection.receive()
-        if not reusable:
+        response, keep_alive = connection.receive()
+        if not keep_alive:
             self.close()
-        return answer
+        return response
 
     def close(self) -> None:
         """Close the connection."""
@@ -154,7 +154,7 @@ class HttpSession:
                 self._connection.connect()
             except CertificateError as error:  # a ValueError of urllib3
                 raise ssl.SSLCertVerificationError("for another name") from error
-            if not self._state.has_time_for_answer():
+            if not self._state.has_time_for_response():
                 raise TimeoutError("no time was left for an answer")
         return self._connection
 
@@ -221,8 +221,8 @@ class _HttpConnection(HTTPConnection):
         super().__init__(host, port=port)
         self._state = state
         self._address = host, port
-        # http.client reads the answer to CONNECT with it.
-        self.response_class = partial(_Response, state)  # type: ignore[assignment]
+        # http.client reads the response to CONNECT with it.
+        self.response_class = partial(_HttpResponse, state)  # type: ignore[assignment]
 
     def configure_tunnel(self, host: str, port: int, proxy: Proxy) -> None:
         """Make `connect` request a tunnel to *host* from *proxy*."""
@@ -249,17 +249,17 @@ class _HttpConnection(HTTPConnection):
         self._state.apply_timeout(self.sock)
         self.sock.sendall(data)
 
-    def receive(self) -> tuple[Answer, bool]:
-        """Return the answer, and whether the connection can carry another request."""
-        response = _Response(self._state, self.sock, method="POST")
+    def receive(self) -> tuple[Response, bool]:
+        """Return the response, and whether the connection can carry another request."""
+        http_response = _HttpResponse(self._state, self.sock, method="POST")
         try:
-            response.begin()
-            content = _read_body(response)
-            reusable = response.isclosed() and not response.will_close
+            http_response.begin()
+            content = _read_body(http_response)
+            keep_alive = http_response.isclosed() and not http_response.will_close
         finally:
-            response.close()
-        answer = Answer(response.status, response.headers, content)
-        return answer, reusable and content is not None
+            http_response.close()
+        response = Response(http_response.status, http_response.headers, content)
+        return response, keep_alive and content is not None
 
 
 class _HttpsConnection(_HttpConnection, HTTPSConnection):
@@ -289,7 +289,7 @@ class _HttpsConnection(_HttpConnection, HTTPSConnection):
 
 def _read_body(response: http.client.HTTPResponse) -> bytes | None:
     try:
-        return response.read(_MAX_ANSWER_BYTES)
+        return response.read(_MAX_RESPONSE_BYTES)
     except Exception:  # the status is known; the body only explains it
         return None
 
@@ -299,7 +299,7 @@ def _disconnect_copy(sock: Any) -> None:
     Redirect *sock* to the null device in this process only, not in the parent.
 
     A signal handler may fork during a request. The child that returns from it continues
-    the request, and would read the answer that the parent waits for.
+    the request, and would read the response that the parent waits for.
     """
     try:
         null_device = os.open(os.devnull, os.O_RDWR)
@@ -312,7 +312,7 @@ def _disconnect_copy(sock: Any) -> None:
         pass
 
 
-class _Response(http.client.HTTPResponse):
+class _HttpResponse(http.client.HTTPResponse):
     def __init__(
         self, state: RequestState, sock: socket.socket, *args: Any, **kwargs: Any
     ) -> None:
@@ -321,8 +321,8 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_DeadlineReader(state, sock))
 
     def _read_status(self) -> tuple[str, int, str]:
-        # http.client skips status 100 only. It would read 103 as the answer, and the
-        # answer itself as that of the next request.
+        # http.client skips status 100 only. It would read 103 as the response, and the
+        # real response as that of the next request.
         while True:
             status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
             if not 100 <= status[1] < 200:
@@ -336,14 +336,14 @@ class _DeadlineReader(io.RawIOBase):
     def __init__(self, state: RequestState, sock: socket.socket) -> None:
         self._state = state
         self._sock = sock
-        # The file keeps the socket open until the answer is read.
+        # The file keeps the socket open until the response is read.
         self._file = sock.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        if self._state.is_overdue():
+        if self._state.has_timed_out():
             raise TimeoutError("the answer took too long")
         self._state.apply_timeout(self._sock)
         count = self._file.readinto(buffer)

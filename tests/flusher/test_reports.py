@@ -13,7 +13,7 @@ from odp_logging._events.delivery import Cause, Delivery
 from odp_logging._flusher.reports import Reports
 from odp_logging._runtime.diagnostics import Diagnostics
 from odp_logging._stores.buffer import Buffer
-from odp_logging._transports.answers import read_answer
+from odp_logging._transports.responses import read_response
 
 from .conftest import FakeCapture
 
@@ -31,7 +31,7 @@ def log_rejection(caplog):
     def log_rejection(event: OdpEvent, message: str) -> str:
         invalids = [{"event": 0, "message": message}]
         answer = json.dumps({"detail": {"invalids": invalids}}).encode()
-        delivery = read_answer(400, {}, answer, 1, "host")
+        delivery = read_response(400, {}, answer, 1, "host")
         Reports(Diagnostics()).report_batch(Batch([event]), delivery, store)
         return caplog.records[-1].getMessage()
 

@@ -81,10 +81,10 @@ def test_batches_widen_while_they_are_fast() -> None:
     assert width.requests == 8
     width.record(accepted, 0.0, 3.0)
     assert width.requests == 4
-    assert width.progressing_until == 9.0
+    assert width.progress_until == 9.0
     width.record(accepted, 3.0, 3.01)  # a server this near needs no second request
     assert width.requests == 2
     width.record(build_failure(), 3.0, 3.1)
 
     assert width.requests == 1
-    assert width.progressing_until == 0.0
+    assert width.progress_until == 0.0

@@ -34,7 +34,7 @@ from odp_logging._client.metrics import (
     METRICS,
     REJECTION_REASONS,
 )
-from odp_logging._flusher.durations import BOUNDS, ArrivalMarks, Durations
+from odp_logging._flusher.durations import BOUNDS, Durations, PutTimes
 from odp_logging.emulator import Emulator
 from odp_logging.opentelemetry import instrument, spread_durations, uninstrument
 from odp_logging.prometheus import OdpCollector
@@ -470,14 +470,14 @@ def test_the_duration_of_requests_is_a_histogram(emulator):
 
 def test_arrivals_are_thinned_with_bounded_memory():
     """The oldest event keeps its time, whatever came after it."""
-    marks = ArrivalMarks()
+    times = PutTimes()
     for number in range(1, 10_001):
-        marks.record(number, float(number))
+        times.record(number, float(number))
 
-    assert len(marks._marks) <= 65
-    assert marks.read(10_000, 0, 10_000.0) == 9_999
-    assert 0 < marks.read(10_000, 5_000, 10_000.0) <= 5_000
-    assert marks.read(10_000, 10_000, 10_001.0) == 0
+    assert len(times._times) <= 65
+    assert times.read(10_000, 0, 10_000.0) == 9_999
+    assert 0 < times.read(10_000, 5_000, 10_000.0) <= 5_000
+    assert times.read(10_000, 10_000, 10_001.0) == 0
 
 
 def test_losses_are_counted_from_zero():

@@ -9,7 +9,7 @@ import ssl
 
 import pytest
 
-from odp_logging._transports.failures import describe_failure, find_root_cause
+from odp_logging._transports.failures import find_root_cause, format_failure
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ from odp_logging._transports.failures import describe_failure, find_root_cause
 )
 def test_a_failure_is_described_without_the_text_of_the_exception(error, text):
     """The message has words of this library only."""
-    assert describe_failure(error, "odp.test", 443, seconds=2.5) == text
+    assert format_failure(error, "odp.test", 443, seconds=2.5) == text
 
 
 def test_a_cycle_of_exception_causes_ends() -> None:

@@ -75,7 +75,7 @@ def test_request_state_is_reset_for_each_request() -> None:
         or state.request_sent
         or state.response_started
     )
-    assert not state.is_overdue()
+    assert not state.has_timed_out()
     assert 9 < state.remaining_seconds <= 10
 
 
@@ -83,7 +83,7 @@ def test_remaining_seconds_are_never_zero() -> None:
     """After the deadline, the timeout for a socket is still more than 0."""
     state = RequestState()
 
-    assert state.is_overdue()
+    assert state.has_timed_out()
     assert state.remaining_seconds > 0
 
 

@@ -15,7 +15,7 @@ from ..._events.batch import Batch
 from ..._events.event import OdpEvent
 from ..._events.masking import mask_reason
 from ..._flusher.senders import build_http
-from ..._transports.route import UnusableProxy, find_route
+from ..._transports.route import InvalidProxy, find_route
 from .check_result import CheckResult
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def check_network(destination: Destination, *, seconds: float) -> Iterator[Check
     """Check the way to *destination*, each step within *seconds*; sends no event."""
     try:
         route = find_route(destination.api_host, ignore_proxy=destination.is_loopback)
-    except UnusableProxy as error:
+    except InvalidProxy as error:
         advice = "set it to a URL such as http://proxy.example.com:3128, or unset it"
         yield CheckResult("problem", "proxy", str(error), advice)
         return

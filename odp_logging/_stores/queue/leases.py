@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..._events.batch import Batch, count_fitting
+from ..._events.batch import Batch, count_per_request
 from ..._events.event import OdpEvent, parse_event
 from ..._runtime.text import format_count
 from .messages import VERSION, LeasedMessage, QueueError, group_by_shard
@@ -122,7 +122,7 @@ class LeasedEvents:
         if suspects:  # sent alone, after those before it
             first = first[: suspects[0] or 1]
         sizes = (len(held.event.json) for held in first)
-        selected = first[: count_fitting(sizes, self._batch_bytes)]
+        selected = first[: count_per_request(sizes, self._batch_bytes)]
         for held in selected:
             # A flag for each event: a batch may mix new events and those of a retry.
             self._counters.retried += held.was_sent

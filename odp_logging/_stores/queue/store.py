@@ -273,7 +273,7 @@ class QueueStore(BaseStore):
             return
         self._acknowledgements.send(self.engine, self._warn)
         # Only if ODP asked for it. A network fault of one relay is not one of all.
-        if delivery.throttled or delivery.retry_after > 0:
+        if delivery.rate_limited or delivery.retry_after > 0:
             self._pause.start(max(delivery.retry_after, delivery.backoff))
 
     @with_lock

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..._events.batch import Batch, Invalid, count_fitting
+from ..._events.batch import Batch, Invalid, count_per_request
 from ..._events.delivery import Delivery
 from ..._events.event import OdpEvent, parse_event
 from ..._events.lazy_event import make_lazy_event
@@ -128,7 +128,7 @@ class Batches:
             events.append(event)
         if broken:
             self._add_broken_as_dead_letters(file, broken)
-        count = count_fitting((len(row.body) for row in rows), self._batch_bytes)
+        count = count_per_request((len(row.body) for row in rows), self._batch_bytes)
         is_truncated = count < len(rows) or file.count > len(rows)
         return rows[:count], events[:count], is_truncated
 

@@ -42,9 +42,9 @@ from odp_logging._events.timestamps import normalize_iso
 from odp_logging._runtime.secret import Secret
 from odp_logging._stores.spool.errors import SpoolError
 from odp_logging._stores.spool.reader import SpoolReader
-from odp_logging._transports.answers import parse_retry_after, read_answer
 from odp_logging._transports.http import PATH
 from odp_logging._transports.request_state import RequestState
+from odp_logging._transports.responses import parse_retry_after, read_response
 from odp_logging._transports.session import HttpSession, _HttpConnection
 from odp_logging.emulator._access import Access
 from odp_logging.emulator._api import EventsApi
@@ -132,7 +132,7 @@ def answer(data: bytes) -> None:
     headers = {"Retry-After": reader.text(), "Content-Type": reader.text()}
     headers = {name: text for name, text in headers.items() if text}
     content: bytes | None = reader.rest()
-    made = read_answer(
+    made = read_response(
         status, headers, None if content == b"-" else content, size, "https://odp.test"
     )
     partitions(made, size)
@@ -253,7 +253,7 @@ def wire(data: bytes) -> None:
             connection.close()
     assert got.content is not None or not reusable
     assert not 100 <= got.status < 200
-    made = read_answer(*got, 3, "https://odp.test", key=Secret(KEY))
+    made = read_response(*got, 3, "https://odp.test", key=Secret(KEY))
     partitions(made, 3)
     assert KEY not in str(made)
 

@@ -310,10 +310,10 @@ def test_a_pause_holds_for_all_relays(redis):
     """If ODP asks one worker to wait, all workers wait."""
     one, other = fill_store(redis, 15), build_store(redis)
     batch = one.take()
-    throttled = Delivery.all_pending(
-        10, Cause.TRANSIENT, "429", retry_after=0.5, throttled=True
+    rate_limited = Delivery.all_pending(
+        10, Cause.TRANSIENT, "429", retry_after=0.5, rate_limited=True
     )
-    one.settle(batch, throttled)
+    one.settle(batch, rate_limited)
 
     assert 0 < redis.ask("PTTL", "odp:relay:pause:default") <= 500
     assert list(other.take().events) == []

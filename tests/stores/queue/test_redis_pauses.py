@@ -17,7 +17,7 @@ pytestmark = needs_redis
 
 PAUSE = "odp:relay:pause:default"
 
-THROTTLED: dict[str, Any] = {"throttled": True, "retry_after": 1.0}
+THROTTLED: dict[str, Any] = {"rate_limited": True, "retry_after": 1.0}
 
 
 def throttle(store: RedisStore) -> None:

@@ -1,4 +1,4 @@
-"""read_answer: what an HTTP answer means for a batch. No network."""
+"""read_response: what an HTTP answer means for a batch. No network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from odp_logging._events.delivery import Cause, Delivery
 from odp_logging._runtime.secret import Secret
-from odp_logging._transports.answers import parse_retry_after, read_answer
+from odp_logging._transports.responses import parse_retry_after, read_response
 
 NOW = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT, RFC 9110's example
 
@@ -21,7 +21,7 @@ def read(
 ) -> Delivery:
     """Read an answer for a batch of *size*."""
     header_values = {name.replace("_", "-"): value for name, value in headers.items()}
-    return read_answer(status, header_values, content, size, "https://odp.test")
+    return read_response(status, header_values, content, size, "https://odp.test")
 
 
 def build_invalids(*invalids: Any) -> bytes:
@@ -92,7 +92,7 @@ def test_every_other_status_leaves_all_pending_with_a_cause(
 )
 def test_a_refused_key_is_shown_by_its_end(key: str, shown: str) -> None:
     """The message ends with the last characters of a long key, and of no short one."""
-    answer = read_answer(403, {}, b"", 1, "https://odp.test", key=Secret(key))
+    answer = read_response(403, {}, b"", 1, "https://odp.test", key=Secret(key))
 
     assert answer.message == f"https://odp.test answered 403 and refuses the key{shown}"
 
@@ -257,7 +257,7 @@ def test_a_key_that_an_answer_quotes_is_masked(quoted_key: str, before: str) -> 
     without_index = '{"detail":{"message":"%s"}}' % text
 
     for content in (with_index, without_index):
-        delivery = read_answer(
+        delivery = read_response(
             400, {}, content.encode(), 1, "https://odp.test", key=Secret(KEY)
         )
         shown = delivery.rejected.get(0, delivery.message)

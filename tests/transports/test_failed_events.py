@@ -47,7 +47,7 @@ class Server:
         self.requests += 1
         size = len(batch.events)
         if self.fails(batch):
-            return Delivery.all_pending(size, Cause.TRANSIENT, "500", faulty=True)
+            return Delivery.all_pending(size, Cause.TRANSIENT, "500", server_error=True)
         self.accepted += [event.action for event in batch.events]
         return Delivery(size)
 
@@ -106,7 +106,7 @@ def test_an_event_that_the_server_fails_on_does_not_block_others(position: int) 
     assert server.requests < 90
 
 
-def test_a_suspect_is_kept_while_no_other_event_is_accepted() -> None:
+def test_a_failed_event_is_kept_while_no_other_is_accepted() -> None:
     """A lone event is not rejected: the server may fail on everything."""
     server = Server(has_bad_event)
     flusher = SimulatedFlusher(server)
@@ -245,8 +245,8 @@ def test_an_event_that_the_server_fails_on_becomes_a_dead_letter(
     assert "answered 500 to this event alone" in listed.stdout
 
 
-def test_a_fork_clears_all_suspects() -> None:
-    """A forked child has no suspects and waits before it searches."""
+def test_a_fork_clears_all_failed_events() -> None:
+    """A forked child has no failed events and waits before it searches."""
     server = Server(has_bad_event)
     flusher = SimulatedFlusher(server)
     flusher.put("bad", "good")

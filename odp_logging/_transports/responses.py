@@ -1,6 +1,6 @@
-"""What an HTTP answer of ODP's events API means for a batch.
+"""What an HTTP response of ODP's events API means for a batch.
 
-`Http` passes each answer to `read_answer`, the one place that knows HTTP statuses.
+`Http` passes each response to `read_response`, the one place that knows HTTP statuses.
 Sources: the OpenAPI file of ODP's events API (202, 400 with ``detail.invalids``, 403)
 and ODP's Node SDK (``invalids[].event`` is an index). Other statuses are documented
 nowhere and are read as RFC 9110 defines them.
@@ -38,7 +38,7 @@ _MAX_TEXT_SHOWN = 200
 _NO_KEY = Secret("")
 
 
-def read_answer(
+def read_response(
     status: int,
     headers: Mapping[str, str] | Message,
     content: bytes | None,
@@ -48,11 +48,11 @@ def read_answer(
     key: Secret = _NO_KEY,
 ) -> Delivery:
     """
-    Return what an answer means for a batch of *size* events.
+    Return what a response means for a batch of *size* events.
 
     Args:
         content: The body as received; None if it was cut off.
-        key: Masked where the answer quotes it; messages show its last characters,
+        key: Masked where the response quotes it; messages show its last characters,
             unless it is short.
     """
     message = f"{host} answered {status}"
@@ -66,7 +66,7 @@ def read_answer(
         # ODP documents the list of invalid events for 400 alone.
         rejected = _read_invalids(content, size, key) if status == 400 else {}
         if rejected:
-            return _build_rejection(size, rejected, message)
+            return _build_partial_delivery(size, rejected, message)
         message += _read_reason(content, key)
         return Delivery.all_pending(size, Cause.UNIDENTIFIED, message)
     if status == 413:
@@ -78,8 +78,8 @@ def read_answer(
             Cause.TRANSIENT,
             message,
             retry_after=retry_after,
-            throttled=status == 429,
-            faulty=status >= 500
+            rate_limited=status == 429,
+            server_error=status >= 500
             and status not in _OVERLOAD_STATUSES
             and "Retry-After" not in headers,
         )
@@ -94,9 +94,11 @@ def read_answer(
     )
 
 
-def _build_rejection(size: int, rejected: dict[int, str], message: str) -> Delivery:
+def _build_partial_delivery(
+    size: int, rejected: dict[int, str], message: str
+) -> Delivery:
     """Return the delivery of a batch of which only some events are *rejected*."""
-    pending = tuple(position for position in range(size) if position not in rejected)
+    pending = tuple(index for index in range(size) if index not in rejected)
     return Delivery(
         size,
         rejected=rejected,
@@ -108,7 +110,7 @@ def _build_rejection(size: int, rejected: dict[int, str], message: str) -> Deliv
 
 def _is_html_page(headers: Mapping[str, str] | Message, content: bytes | None) -> bool:
     if content == b"":
-        return False  # some gateways label an empty answer text/html
+        return False  # some gateways label an empty response text/html
     if "html" in headers.get("Content-Type", "").lower():
         return True
     start = (content or b"")[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -123,23 +125,23 @@ def _parse_body(content: bytes | None) -> Any:
 
 
 def _read_detail(content: bytes | None) -> Mapping[str, Any]:
-    answer = _parse_body(content)
-    detail = answer.get("detail") if isinstance(answer, dict) else None
+    body = _parse_body(content)
+    detail = body.get("detail") if isinstance(body, dict) else None
     return detail if isinstance(detail, dict) else {}
 
 
 def _read_invalids(content: bytes | None, size: int, key: Secret) -> dict[int, str]:
-    """Return ODP's reason for each event that its answer names, by position."""
+    """Return ODP's reason for each event that its response names, by index."""
     invalids = _read_detail(content).get("invalids")
     reasons: dict[int, str] = {}
     for invalid in invalids if isinstance(invalids, list) else ():
         if not isinstance(invalid, dict):
             continue
-        position = invalid.get("event")
-        # Not isinstance: True is an int, and JSON's true is not a position.
-        if type(position) is int and 0 <= position < size:
+        index = invalid.get("event")
+        # Not isinstance: True is an int, and JSON's true is not an index.
+        if type(index) is int and 0 <= index < size:
             reason = _clean_text(invalid.get("message"), key)
-            reasons[position] = reason or "no reason given"
+            reasons[index] = reason or "no reason given"
     return reasons
 
 
@@ -152,7 +154,7 @@ def _clean_text(text: object, key: Secret) -> str:
     """Return *text* from a server as one short printable line, without *key*."""
     if not isinstance(text, str):
         return ""
-    # An answer may quote the key. It is masked after parsing, so that no escape hides
+    # A response may quote the key. It is masked after parsing, so that no escape hides
     # it, and before the text is cut, which could leave a part of it.
     masked = key.mask_in(text[:_MAX_TEXT_READ])
     line = " ".join(masked[: 2 * _MAX_TEXT_SHOWN].split())
