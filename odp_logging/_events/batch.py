@@ -68,7 +68,7 @@ class Batch(NamedTuple):
 
     events: Sequence[OdpEvent]
     invalid: Sequence[Invalid] = ()
-    cut: bool = False
+    truncated: bool = False
     """Whether the store held more events than one request may have bytes."""
 
     def only(self, indexes: Sequence[int]) -> Batch:

@@ -148,10 +148,10 @@ def _add_encoder(
     data: Mapping[Any, Any],
 ) -> _Encode:
     if len(identifiers) > _MAX_IDENTIFIERS or len(data) > _MAX_DATA:
-        return _refuse  # not kept: so many names may take much memory
+        return _raise_unsupported  # not kept: so many names may take much memory
     if len(_encoders) >= _MAX_ENCODERS:
         _encoders.clear()
-    encode = _refuse
+    encode = _raise_unsupported
     if _are_names_plain(action, identifiers, kind, data):
         bind = _compile_encoder(len(identifiers), len(data))
         parts = _build_constant_parts(action, identifiers, kind, data)
@@ -160,7 +160,7 @@ def _add_encoder(
     return encode
 
 
-def _refuse(*args: Any) -> bytes:
+def _raise_unsupported(*args: Any) -> bytes:
     raise ValueError("these names need the general path")
 
 
@@ -194,11 +194,11 @@ def _build_constant_parts(
     data: Mapping[Any, Any],
 ) -> list[str]:
     """Return the JSON before, between and after the values."""
-    first, *others = [_quote(name) for name in identifiers]
+    first, *rest = [_quote(name) for name in identifiers]
     return [
         f'{{"type":{_quote(kind or DEFAULT_TYPE)},"action":{_quote(action)},'
         f'"identifiers":{{{first}:',
-        *[f",{name}:" for name in others],
+        *[f",{name}:" for name in rest],
         '},"data":{"idempotence_id":"',
         f'",{_SOURCE_JSON},"ts":',
         *[f",{_quote(name)}:" for name in data],

@@ -267,7 +267,7 @@ class Dispatcher:
             self._record_progress(delivery, sent_at)
         self.store.settle(batch, delivery)
         schedule.is_batch_full = False  # before the count: a later put sets it again
-        if batch.cut or self.store.count_waiting() >= self._batch_size:
+        if batch.truncated or self.store.count_waiting() >= self._batch_size:
             schedule.is_batch_full = True
         self.status.state = "idle"
         return batch, delivery

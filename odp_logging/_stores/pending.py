@@ -192,7 +192,7 @@ class PendingEvents:
         unsettled = [*self.unsettled, *built.events]
         events = _cut_to_limits(unsettled, max_count, max_bytes)
         invalid = [failure for failure in built.failures if failure is not None]
-        batch = Batch(events, invalid, cut=len(events) < len(unsettled))
+        batch = Batch(events, invalid, truncated=len(events) < len(unsettled))
         retried = min(self._sent, len(events))
         sent = self._sent + len(events) - retried
         # No calls below, as in `remove_larger`.

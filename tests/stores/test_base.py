@@ -41,7 +41,7 @@ class ListStore(BaseStore):
     def take(self, requests: int = 1) -> Batch:
         events = [event for _, event in self._events[: 10 * requests]]
         self._counters.retried += sum(event in self._pending for event in events)
-        self._current = Batch(events, cut=len(events) < len(self._events))
+        self._current = Batch(events, truncated=len(events) < len(self._events))
         return self._current
 
     def settle(self, batch: Batch, delivery: Delivery) -> None:

@@ -84,7 +84,7 @@ def test_a_batch_is_due_when_its_bytes_fill_a_request():
 
 
 def test_a_batch_fits_into_a_request():
-    """take stops before the bytes of a request are exceeded, and sets `cut`."""
+    """take stops before the bytes of a request are exceeded, and sets `truncated`."""
     store = make(batch_bytes=1000)
     for number in range(5):
         store.put(event(number, text="x" * 200))
@@ -93,7 +93,7 @@ def test_a_batch_fits_into_a_request():
     store.settle(first, Delivery(len(first.events)))
     second = store.take()
 
-    assert (first.cut and not second.cut) or len(second.events) < 5
+    assert (first.truncated and not second.truncated) or len(second.events) < 5
     assert first.size <= 1000
     assert numbers([*first.events, *second.events])[:2] == [0, 1]
 

@@ -71,7 +71,7 @@ class LeasedEvents:
     @property
     def messages(self) -> list[LeasedMessage]:
         """The messages of all events."""
-        return [held.leased for held in self._events]
+        return [entry.leased for entry in self._events]
 
     @property
     def capacity(self) -> int:
@@ -81,8 +81,8 @@ class LeasedEvents:
     @property
     def capacity_bytes(self) -> int:
         """Number of bytes to lease for a full batch."""
-        held = sum([len(held.leased.message.body) for held in self._events])
-        return self._batch_bytes - held
+        used = sum([len(entry.leased.message.body) for entry in self._events])
+        return self._batch_bytes - used
 
     @property
     def settled_sequence(self) -> int:
@@ -99,7 +99,7 @@ class LeasedEvents:
         """Remove the events of all messages but *leased*: another worker has them."""
         kept = {message.id for message in leased}
         before = self._events
-        self._events = [held for held in before if held.leased.id in kept]
+        self._events = [entry for entry in before if entry.leased.id in kept]
         if self._batch is not None:
             # Its outcomes go by position, so the rest of it is sent again.
             count = len(self._batch.events)
@@ -109,7 +109,7 @@ class LeasedEvents:
     def remove_all(self) -> list[LeasedMessage]:
         """Remove all events and return their messages."""
         removed, self._events, self._batch = self._events, [], None
-        return [held.leased for held in removed]
+        return [entry.leased for entry in removed]
 
     def forget_batch(self) -> None:
         """Settle nothing of the last batch: its events are sent again."""
@@ -118,17 +118,18 @@ class LeasedEvents:
     def build_batch(self) -> Batch:
         """Return the oldest events, within one request, for `settle`."""
         first = self._events[: self._batch_size]
-        suspects = [index for index, held in enumerate(first) if held.is_suspect]
+        suspects = [index for index, entry in enumerate(first) if entry.is_suspect]
         if suspects:  # sent alone, after those before it
             first = first[: suspects[0] or 1]
-        sizes = (len(held.event.json) for held in first)
+        sizes = (len(entry.event.json) for entry in first)
         selected = first[: count_per_request(sizes, self._batch_bytes)]
-        for held in selected:
+        for entry in selected:
             # A flag for each event: a batch may mix new events and those of a retry.
-            self._counters.retried += held.was_sent
-            held.was_sent = True
+            self._counters.retried += entry.was_sent
+            entry.was_sent = True
         self._batch = batch = Batch(
-            [held.event for held in selected], cut=len(selected) < len(self._events)
+            [entry.event for entry in selected],
+            truncated=len(selected) < len(self._events),
         )
         return batch
 

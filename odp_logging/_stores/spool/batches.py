@@ -68,7 +68,7 @@ class Batches:
         rows, events, is_truncated = self._read_or_replace(file)
         if not events:
             return Batch((), invalid)
-        batch = Batch(events, invalid, cut=is_truncated)
+        batch = Batch(events, invalid, truncated=is_truncated)
         if file is self._own.file:
             self._count_retried(rows)
         self._in_flight.start(batch, file, rows)
