@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import errno
 import json
 import logging
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -30,7 +32,7 @@ from odp_logging import (
 from odp_logging._capture.build import Builder
 from odp_logging._capture.capture import Capture, capture, complete_capture
 from odp_logging._capture.fast import capture_plain
-from odp_logging._events import body, fast_encode
+from odp_logging._events import body, fast_encode, ids
 from odp_logging._events.identifiers import _PLACEHOLDERS
 from odp_logging._events.ids import generate_id, generate_ids
 
@@ -476,6 +478,18 @@ def test_generated_ids_are_uuid4(draw: Callable[[], list[str]]) -> None:
         always &= identifier.int
     assert always == 0x4000_8000_000000000000  # the version and the variant
     assert ever == (1 << 128) - 1 - 0xB000_4000_000000000000
+
+
+@pytest.mark.skipif(not hasattr(os, "getrandom"), reason="only Linux has it")
+def test_ids_where_getrandom_is_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox may not know the call; then os.urandom() is used."""
+
+    def refuse(size: int, flags: int = 0) -> bytes:
+        raise OSError(errno.ENOSYS, "not implemented")
+
+    assert ids._choose_source() is os.getrandom
+    monkeypatch.setattr(os, "getrandom", refuse)
+    assert ids._choose_source() is os.urandom
 
 
 def test_no_ids_are_generated_for_no_events() -> None:
