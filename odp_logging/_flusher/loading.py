@@ -54,7 +54,7 @@ def load_sending_modules() -> SendingModules:
 def load_http() -> None:
     """Import what an HTTP request needs, including `requests`."""
     # socket imports encodings.idna with the first host name, and json imports
-    # encodings.utf_8_sig with the first answer.
+    # encodings.utf_8_sig with the first response.
     import encodings.idna
     import encodings.utf_8_sig  # noqa: F401
 

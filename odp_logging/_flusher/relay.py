@@ -109,7 +109,7 @@ class Worker:
             self._stop_flag.wait(_FAILURE_PAUSE_SECONDS)
 
     def _run_once(self) -> None:
-        # The answer has to come within the lease. After it, another worker takes the
+        # The response has to come within the lease. After it, another worker takes the
         # same events and sends them again.
         delivery = self.flusher.step(monotonic() + self._batch_seconds)
         if delivery is None:
@@ -236,8 +236,8 @@ class Relay:
         self.stop()
         deadline = monotonic() + self._grace
         for worker in self.workers:
-            # Shortens the timeout of a request that begins now; a late answer would be
-            # lost.
+            # Shortens the timeout of a request that begins now; a late response would
+            # be lost.
             worker.flusher.start_drain(deadline)
         for thread in threads:
             thread.join(max(0.0, deadline - monotonic()))

@@ -43,7 +43,7 @@ def build_http(destination: Destination, *, timeout: float) -> BaseTransport:
     Return a transport that sends each batch to *destination* once, in one request.
 
     Args:
-        timeout: Seconds for the request, from connecting to the end of the answer.
+        timeout: Seconds for the request, from connecting to the end of the response.
     """
     modules = load_sending_modules()
     # A proxy of the environment serves other hosts, and cannot reach this machine's.
