@@ -106,9 +106,8 @@ class Retry(WrappingTransport):
         if failed_indexes and outcome.stop is None:
             # Last, because only then it is known whether others are accepted.
             # A drain has no later attempt.
-            ignore_delay = deadline is not None
             ready = self._failed_events.select_ready(
-                batch, failed_indexes, ignore_delay=ignore_delay
+                batch, failed_indexes, ignore_delay=deadline is not None
             )
             parts = [[index] for index in ready]
             self._send_parts(parts, batch, outcome, deadline, is_isolated=True)
@@ -140,14 +139,10 @@ class Retry(WrappingTransport):
             sent = batch.only(part) if len(part) < len(batch.events) else batch
             delivery = self._inner.send(sent, deadline=deadline)
             remainder = outcome.record(part, delivery)
-            should_search = (
+            should_search = delivery.server_error and (
                 is_isolated or self._server_errors + 1 >= FAILURES_BEFORE_SEARCH
             )
-            if (
-                delivery.server_error
-                and should_search
-                and outcome.continue_search(part, delivery)
-            ):
+            if should_search and outcome.continue_search(part, delivery):
                 parts.extendleft(reversed(self._split_failed(part)))
                 continue
             if delivery.cause in (Cause.TRANSIENT, Cause.MISCONFIGURED):
@@ -188,9 +183,8 @@ class Retry(WrappingTransport):
         elif outcome.stop and outcome.stop.server_error:
             self._server_errors += 1
             self._failed_events.reset_valid_attempts()
-        is_inconclusive = outcome.search is not None and outcome.search.is_inconclusive(
-            accepted
-        )
+        search = outcome.search
+        is_inconclusive = search is not None and search.is_inconclusive(accepted)
         if is_inconclusive or self._failed_events.has_any(batch, accepted):
             # The server fails at times, whatever it gets.
             self._failed_events.clear()
