@@ -12,10 +12,11 @@ import logging
 import sys
 from collections.abc import Mapping
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import interception
-from .fields import ACTION, FIELDS, read_hidden
+from .context import CONTEXT
+from .fields import ACTION, CAPTURED_BY, FIELD_NAMES, FIELDS, read_hidden
 from .near_miss import find_missing_extra, find_near_miss, is_candidate
 
 if TYPE_CHECKING:
@@ -65,11 +66,28 @@ names are remembered there, and not positions."""
 IGNORED_NAMES_WITH_TAG: set[Any] = set(FIELDS)
 """The same for event dicts that have ``odp_action``."""
 
+
+class KnownNames(NamedTuple):
+    """
+    What the names in an event dict that has ``odp_action`` say about it.
+
+    Args:
+        common_count: For `capture_plain`.
+        fields: Those of ODP, which are not printed.
+    """
+
+    common_count: int
+    fields: tuple[str, ...]
+
+
+_known_names: dict[tuple[Any, ...], KnownNames] = {}
+
 _IGNORED_COMBINATIONS: set[tuple[Any, ...]] = set()
 """Names that resemble a field, but are no mistake together, as bound identifiers."""
 
 # Names of fields may be generated; then no more of them are learnt.
 _MAX_NAMES = 4000
+_MAX_COMBINATIONS = 1000
 _MAX_FRAMES = 30
 _LOG_CODE = logging.Logger._log.__code__
 _ADAPTER_CODE = logging.LoggerAdapter.log.__code__
@@ -165,6 +183,32 @@ def inspect_event_dict(event_dict: Mapping[Any, Any]) -> None:
     path, line = find_application_call() or ("", 0)
     if SEEN_LINES.add(path, line):
         _report(f"{path}:{line}", message, is_event=ACTION in event_dict)
+
+
+_COMMON_NAMES = frozenset(("odp_identifiers", "odp_data"))
+_UNCOMMON_NAMES = FIELDS.difference(_COMMON_NAMES, (ACTION,)) | {CONTEXT, CAPTURED_BY}
+
+
+def recognize_names(event_dict: Mapping[Any, Any]) -> KnownNames | None:
+    """
+    Return what the names in a tagged *event_dict* say; None for the general path.
+
+    That has to look at names that were not seen before, and at a record.
+    """
+    names = tuple(event_dict)
+    known = _known_names.get(names)
+    if known is not None:
+        return known
+    if not IGNORED_NAMES_WITH_TAG.issuperset(names) or "_record" in names:
+        return None
+    is_common = _COMMON_NAMES.issubset(names) and _UNCOMMON_NAMES.isdisjoint(names)
+    known = KnownNames(
+        len(names) if is_common else 0,
+        tuple(name for name in FIELD_NAMES if name in names),
+    )
+    if len(_known_names) < _MAX_COMBINATIONS:
+        _known_names[names] = known
+    return known
 
 
 _SKIPPED_PACKAGES = frozenset({"structlog", "odp_logging", "logging"})

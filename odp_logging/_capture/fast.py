@@ -46,8 +46,9 @@ def capture_plain(
         fields: The ``__dict__`` of a log record that has an action, or an event dict.
         time: Time of the log call in epoch seconds.
         path, line: Where the log call is.
-        common_count: `COMMON_FIELD_COUNT` for a record; 0 for an event dict, which the
-            caller inspects for misspelt fields.
+        common_count: `COMMON_FIELD_COUNT` for a record. For an event dict, which the
+            caller inspects for misspelt fields, its length if action, identifiers and
+            data are its only fields of ODP; else 0.
     """
     action = fields[ACTION]
     if type(action) is not str or len(action) > _MAX_CHARACTERS:
