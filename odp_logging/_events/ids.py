@@ -42,11 +42,12 @@ def generate_ids(count: int) -> list[str]:
     """
     Return *count* new UUID4s as text.
 
-    One os.urandom() call for all, because each call releases the GIL, which may take
-    milliseconds to get back. Never generated in advance: a forked child would reuse
-    the ids.
+    Never generated in advance: a forked child would reuse the ids.
     """
-    digits = os.urandom(16 * count).hex().encode()
+    random = b""
+    while len(random) < 16 * count:  # a signal may cut getrandom() short
+        random += _read_random(16 * count - len(random))
+    digits = random.hex().encode()
     text = bytearray(_TEMPLATE * count)
     # The first digit of all ids, then the second of all: few steps for any count.
     for source, target in enumerate(_DIGIT_POSITIONS):

@@ -293,8 +293,8 @@ class _BatchOutcome:
         self.search: FailureSearch | None = None
         """Created at the first failure that one event may have caused."""
         self._sent: set[int] = set()
-        self._accepted_events = 0
-        self._accepted_bytes = 0
+        self._accepted: list[Batch] = []
+        """What was accepted as a whole."""
         self._too_large_bytes = 0
         self._has_large_event = False
 
@@ -323,7 +323,7 @@ class _BatchOutcome:
             self.rejected[part[index]] = reason
         remainder = [part[index] for index in delivery.pending]
         self.in_doubt.update(part[index] for index in delivery.in_doubt)
-        self.open.difference_update(set(part) - set(remainder))
+        self.open.difference_update(set(part).difference(remainder))
         return remainder
 
     def split_or_reject(
@@ -351,19 +351,16 @@ class _BatchOutcome:
 
     def record_accepted_size(self, sent: Batch) -> None:
         """Record that *sent* was accepted as a whole."""
-        self._accepted_events = max(self._accepted_events, len(sent.events))
-        self._accepted_bytes = max(self._accepted_bytes, sent.size)
+        self._accepted.append(sent)
 
     def update_limits(self, limits: _SizeLimits) -> None:
         """Store the accepted size in *limits*, unless one giant event was too large."""
-        if (
-            self._too_large_bytes
-            and self._accepted_events
-            and not self._has_large_event
-        ):
+        if self._too_large_bytes and self._accepted and not self._has_large_event:
+            accepted_events = max(len(sent.events) for sent in self._accepted)
+            accepted_bytes = max(sent.size for sent in self._accepted)
             # A little more than was accepted: no two batches have quite the same size.
-            excess = max(0, self._too_large_bytes - self._accepted_bytes)
-            limits.set(self._accepted_events, self._accepted_bytes + excess // 4)
+            excess = max(0, self._too_large_bytes - accepted_bytes)
+            limits.set(accepted_events, accepted_bytes + excess // 4)
 
     def build_delivery(
         self,
