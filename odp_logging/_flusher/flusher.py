@@ -159,15 +159,10 @@ class Flusher:
             batch_full: Whether a batch is full.
             urgent: Whether to send the events at once, even if no batch is full.
         """
-        if (
-            batch_full
-            and not urgent
-            and self._schedule.is_batch_full
-            and self._is_started
-            and not self.idle
-        ):
-            # An earlier put has told the thread. During an outage a batch is full at
-            # each put, and waking the thread would take longer than the put itself.
+        is_known = batch_full and self._schedule.is_batch_full and not urgent
+        if is_known and self._is_started and not self.idle:
+            # During an outage a batch is full at each put, and waking the thread would
+            # take longer than the put itself.
             return
         self._schedule.request(batch_full=batch_full, urgent=urgent)
         if not self._is_started:
