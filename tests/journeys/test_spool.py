@@ -97,7 +97,7 @@ def test_long_outage(
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("processes", "threads"), [("200", "1"), ("80", "4")])
+@pytest.mark.parametrize(("processes", "threads"), [("80", "1"), ("80", "4")])
 def test_kill_storm(
     python: Python, odp: Emulator, home: Path, processes: str, threads: str
 ) -> None:
