@@ -356,6 +356,7 @@ CELERY = """
     logger.setLevel("INFO")
     logger.addHandler(odp_logging.OdpHandler("test"))
     app = Celery(broker="memory://", backend="cache+memory://")
+    app.conf.broker_transport_options = {"polling_interval": 0.02}
     odp_logging.celery.connect()
     odp_logging.celery.connect()
 
@@ -374,7 +375,8 @@ CELERY = """
         app, pool="threads", concurrency=2, perform_ping_check=False
     ):
         def call(name, **more):
-            sell.delay(name, **more).get(timeout=20, propagate=False)
+            sold = sell.delay(name, **more)
+            sold.get(timeout=20, interval=0.02, propagate=False)
         call("nobody")
         with odp_logging.bound_identifiers(fs_user_id="u1"):
             call("known")
