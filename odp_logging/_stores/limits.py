@@ -30,6 +30,8 @@ class Limits:
     Args:
         batch_size, batch_bytes: Events and bytes of a full batch.
         max_size, max_bytes: Bounds, in events (0 for none) and in bytes.
+            One hundredth more may be in the inbox, so that a log call to a full buffer
+            does not account and drop a single event, which takes three times as long.
     """
 
     # The default bound is in bytes. With 10,000 events as the bound, a loop that logged
@@ -44,6 +46,8 @@ class Limits:
         self.max_bytes = max_bytes
         self._high_water_size = math.ceil(max_size * _HIGH_WATER)
         self._high_water_bytes = max_bytes * _HIGH_WATER
+        self._spare_events = min(max_size, ACCOUNT_CHUNK * 100) // 100
+        self._spare_bytes = max_bytes // 100
         # A small buffer must not be full before the flusher is woken.
         self.due_size = min(batch_size, max(1, max_size // 2))
         self.due_bytes = min(batch_bytes, max(1, max_bytes // 2))
@@ -70,11 +74,11 @@ class Limits:
 
     def compute_account_after(self, count: int, size: int) -> int:
         """Return the number of events in the inbox that could reach the bounds."""
-        room = (self.max_bytes - size) // _MAX_UNCHECKED_BYTES
+        room = (self.max_bytes + self._spare_bytes - size) // _MAX_UNCHECKED_BYTES
         # Until callers start to wait for room; beyond that in ever smaller steps.
         left = self._high_water_size - count
         if left <= 0:
-            left = (self.max_size - count) // 4 + 1
+            left = max(self._spare_events, (self.max_size - count) // 4 + 1)
         return max(1, min(left, room + 1))
 
     def update_inbox(
