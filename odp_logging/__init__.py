@@ -71,7 +71,7 @@ _HOMES = {
     "_client.stats": ("Stats",),
     "_client.totals": ("stats",),
     "_config.typed": ("Settings",),
-    "_outbox.block": ("outbox",),
+    "_client.outbox.block": ("outbox",),
     "exceptions": (
         "ConfigurationError",
         "InvalidEventError",
@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from ._client.client import OdpClient
     from ._client.flush_on_return import flush_on_return
     from ._client.flushing import flush
+    from ._client.outbox.block import outbox
     from ._client.stats import Stats
     from ._client.totals import stats
     from ._config.typed import Settings
@@ -97,7 +98,6 @@ if TYPE_CHECKING:
     from ._inputs.filters import ContextFilter
     from ._inputs.handler import OdpHandler
     from ._inputs.processor import OdpProcessor
-    from ._outbox.block import outbox
 
 _SUBMODULES = frozenset(
     {

@@ -19,6 +19,7 @@ from ._client.client import OdpClient as OdpClient
 from ._client.flush_on_return import flush_on_return as flush_on_return
 from ._client.flushing import aflush as aflush
 from ._client.flushing import flush as flush
+from ._client.outbox.block import outbox as outbox
 from ._client.stats import Stats as Stats
 from ._client.totals import stats as stats
 from ._config.typed import Settings as Settings
@@ -28,7 +29,6 @@ from ._inputs.filters import ContextFilter as ContextFilter
 from ._inputs.filters import HideOdpFields as HideOdpFields
 from ._inputs.handler import OdpHandler as OdpHandler
 from ._inputs.processor import OdpProcessor as OdpProcessor
-from ._outbox.block import outbox as outbox
 from .exceptions import ConfigurationError as ConfigurationError
 from .exceptions import InvalidEventError as InvalidEventError
 from .exceptions import OdpLoggingError as OdpLoggingError

@@ -12,9 +12,9 @@ from .router import Router
 
 if TYPE_CHECKING:
     from .._events.event import OdpEvent
-    from .._outbox.base import Outcome
     from .._stores.inbox import EventHolder
     from .destinations import NoDestination
+    from .outbox.base import Outcome
 
 
 class DebugRouter(Router):

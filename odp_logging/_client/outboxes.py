@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from .._outbox.base import (
+from .builders import build_or_explain, build_reporting_builder
+from .outbox.base import (
     DEFAULT_ACCOUNT,
     BaseOutbox,
     Outcome,
@@ -15,15 +16,14 @@ from .._outbox.base import (
     find_outbox,
     read_outbox,
 )
-from .builders import build_or_explain, build_reporting_builder
 
 if TYPE_CHECKING:
     from .._config.settings import Config
     from .._events.batch import Invalid
     from .._events.event import OdpEvent
     from .._flusher.reports import Reports
-    from .._outbox.django import DjangoRule
     from .._runtime.secret import Secret
+    from .outbox.django import DjangoRule
 
 
 class Outboxes:
@@ -100,9 +100,9 @@ def _build_rule(config: Config) -> DjangoRule | None:
         return None
     # Imported now: a log call must not import anything.
     from .._flusher.loading import can_load_now, load_sending_modules
-    from .._outbox.django import DjangoRule
     from .._stores.queue.postgresql import statements as _statements  # noqa: F401
     from .._stores.queue.postgresql.tables import DEFAULT_TABLE
+    from .outbox.django import DjangoRule
 
     if can_load_now():
         load_sending_modules()

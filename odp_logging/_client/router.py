@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from .._capture import interception
 from .._capture.capture import complete_capture
 from .._events.batch import Invalid, format_origin
-from .._outbox.base import InterruptedInsert, Outcome
 from .._runtime.locations import format_location
 from .._stores.counts import EarlyOutcome
 from .._stores.inbox import DISABLED_INBOX
 from .async_flush import is_in_event_loop
 from .builders import build_event_now
+from .outbox.base import InterruptedInsert, Outcome
 from .outboxes import Outboxes
 from .pipeline import choose_inbox
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from .._config.settings import Config
     from .._events.event import OdpEvent
     from .._flusher.flusher import Flusher
-    from .._outbox.base import BaseOutbox
     from .._runtime.diagnostics import Diagnostics
     from .._stores.inbox import EventHolder, Inbox
     from .destinations import Destinations, NoDestination
+    from .outbox.base import BaseOutbox
     from .stats import Snapshot
 
 EXHAUSTED = (RecursionError, MemoryError)

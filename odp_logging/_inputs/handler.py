@@ -17,10 +17,10 @@ from .._capture.context import STRUCTLOG_WATCH
 from .._capture.fast import COMMON_FIELD_COUNT, capture_plain
 from .._capture.fields import ACTION, CAPTURED_BY, HIDDEN
 from .._client.client import OdpClient, get_or_create_client
+from .._client.outbox.base import read_outbox
 from .._client.router import EXHAUSTED
 from .._config.secrets import remove_secrets, wrap_secrets
 from .._config.signature import SettingsSignature
-from .._outbox.base import read_outbox
 from .._runtime.diagnostics import Diagnostics
 from .._runtime.secret import wrap_text
 from .duplicates import (

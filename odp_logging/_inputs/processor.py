@@ -25,10 +25,10 @@ from .._capture.context import STRUCTLOG_WATCH
 from .._capture.fast import capture_plain
 from .._capture.fields import ACTION, FIELDS, read_hidden
 from .._client.client import OdpClient, get_or_create_client
+from .._client.outbox.base import read_outbox
 from .._client.router import EXHAUSTED
 from .._config.secrets import wrap_secrets
 from .._config.signature import SettingsSignature
-from .._outbox.base import read_outbox
 from .._runtime.diagnostics import Diagnostics
 from .._runtime.secret import wrap_text
 from ..exceptions import ConfigurationError

@@ -114,7 +114,7 @@ def test_ci_runs_the_command_for_the_tests_and_the_tests_that_it_leaves_out():
 
 def test_every_python_block_is_run():
     """A block that is added says how many events it sends."""
-    # Those of the page `outbox` need a database: tests/outbox/test_page.py.
+    # Those of the page `outbox` need a database: tests/client/outbox/test_page.py.
     pages = PAGES.keys() - {"outbox"}
     blocks = {page: len(find_blocks(page, "python")) for page in pages}
 

@@ -13,7 +13,7 @@ from abc import abstractmethod
 from itertools import groupby
 from typing import Any
 
-from .._runtime.text import format_count
+from ..._runtime.text import format_count
 from .base import BaseOutbox, OnError, Outcome, Row
 from .connections import check_dialect, find_session_dialect
 from .driver import SAVEPOINT, State, is_instance

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from odp_logging import OdpClient, OutboxError, outbox
-from odp_logging._outbox.sync import SyncOutbox
+from odp_logging._client.outbox.sync import SyncOutbox
 
-from ..postgresql import PostgresServer, needs_postgresql
-from ..waiting import until
+from ...postgresql import PostgresServer, needs_postgresql
+from ...waiting import until
 from .conftest import Buy, check_balance, list_names, list_orders
 
 pytest.importorskip("psycopg")

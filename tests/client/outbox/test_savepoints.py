@@ -11,7 +11,7 @@ import pytest
 
 from odp_logging import OdpClient, outbox
 
-from ..postgresql import PostgresServer, needs_postgresql
+from ...postgresql import PostgresServer, needs_postgresql
 from .conftest import Buy, check_balance, list_names, list_orders
 
 pytest.importorskip("psycopg")

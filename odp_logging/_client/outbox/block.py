@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._flusher.loading import load_sending_modules
-from .._stores.queue.postgresql.statements import build_insert
-from .._stores.queue.postgresql.tables import DEFAULT_TABLE
-from .._stores.queue.url_options import parse_name
-from ..exceptions import ConfigurationError
+from ..._flusher.loading import load_sending_modules
+from ..._stores.queue.postgresql.statements import build_insert
+from ..._stores.queue.postgresql.tables import DEFAULT_TABLE
+from ..._stores.queue.url_options import parse_name
+from ...exceptions import ConfigurationError
 from .asynchronous import AsyncOutbox, find_async_outbox
 from .base import DEFAULT_ACCOUNT, BaseOutbox, OnError
 from .connections import ADVICE, find_source

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Protocol
 
-from ..exceptions import ConfigurationError
+from ...exceptions import ConfigurationError
 from .driver import find_driver, is_instance
 
 ADVICE = (

@@ -14,9 +14,9 @@ import pytest
 from odp_logging import OdpClient, OutboxError
 from odp_logging.emulator import Emulator
 
-from ..emulated import build_client
-from ..postgresql import PostgresServer, needs_postgresql
-from ..waiting import until
+from ...emulated import build_client
+from ...postgresql import PostgresServer, needs_postgresql
+from ...waiting import until
 from .conftest import Buy, check_balance, list_names, list_orders, list_sent, make_buy
 
 pytest.importorskip("psycopg")

@@ -11,9 +11,9 @@ import pytest
 
 from odp_logging.emulator import Emulator
 
-from ..conftest import KEY
-from ..postgresql import PostgresServer, needs_postgresql
-from ..repo.test_readme import find_blocks
+from ...conftest import KEY
+from ...postgresql import PostgresServer, needs_postgresql
+from ...repo.test_readme import find_blocks
 from .conftest import list_bodies, list_orders
 
 pytest.importorskip("psycopg")

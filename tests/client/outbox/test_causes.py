@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from odp_logging import OdpClient, OutboxError, outbox
-from odp_logging._outbox.base import Outcome, Row
-from odp_logging._outbox.connections import DriverSource
-from odp_logging._outbox.sync import SyncOutbox
+from odp_logging._client.outbox.base import Outcome, Row
+from odp_logging._client.outbox.connections import DriverSource
+from odp_logging._client.outbox.sync import SyncOutbox
 from odp_logging._stores.queue.postgresql.schema import build_grants
 from odp_logging._stores.queue.postgresql.statements import build_insert
 from odp_logging._stores.queue.postgresql.tables import Tables
 
-from ..emulated import list_warnings
-from ..postgresql import PostgresServer, needs_postgresql
+from ...emulated import list_warnings
+from ...postgresql import PostgresServer, needs_postgresql
 from .conftest import Buy, end_connections, list_names, list_orders
 
 pytest.importorskip("psycopg")

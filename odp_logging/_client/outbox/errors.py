@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import FrameType
 
-from .._stores.queue.postgresql.errors import format_state
+from ..._stores.queue.postgresql.errors import format_state
 
 _MESSAGES = {
     "25006": "the transaction is read-only",

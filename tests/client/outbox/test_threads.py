@@ -12,8 +12,8 @@ import pytest
 from odp_logging import OdpEvent, outbox
 from odp_logging.emulator import Emulator
 
-from ..emulated import build_client
-from ..postgresql import PostgresServer, needs_postgresql
+from ...emulated import build_client
+from ...postgresql import PostgresServer, needs_postgresql
 from .conftest import check_balance, list_names, list_orders, list_sent, make_buy
 
 pytest.importorskip("psycopg")

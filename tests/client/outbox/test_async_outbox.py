@@ -13,8 +13,8 @@ import pytest
 from odp_logging import ConfigurationError, OdpClient, OutboxError, outbox
 from odp_logging.emulator import Emulator
 
-from ..emulated import list_warnings
-from ..postgresql import PostgresServer, needs_postgresql
+from ...emulated import list_warnings
+from ...postgresql import PostgresServer, needs_postgresql
 from .conftest import (
     Buy,
     check_balance,

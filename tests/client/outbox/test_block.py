@@ -22,12 +22,12 @@ from odp_logging import (
     OutboxError,
     outbox,
 )
-from odp_logging._outbox.base import read_outbox
+from odp_logging._client.outbox.base import read_outbox
 from odp_logging.emulator import Emulator
 from odp_logging.testing import capture
 
-from ..emulated import build_client, list_warnings
-from ..postgresql import PostgresServer, needs_postgresql
+from ...emulated import build_client, list_warnings
+from ...postgresql import PostgresServer, needs_postgresql
 from .conftest import Buy, list_bodies, list_names, list_sent, make_buy
 
 pytest.importorskip("psycopg")

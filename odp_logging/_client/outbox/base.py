@@ -14,8 +14,8 @@ from contextvars import ContextVar
 from enum import Enum
 from typing import Any, Literal, NamedTuple
 
-from .._runtime.text import format_count
-from ..exceptions import OutboxError
+from ..._runtime.text import format_count
+from ...exceptions import OutboxError
 
 OnError = Literal["abort", "continue"]
 """What becomes of the transaction if an event cannot be written."""

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 from weakref import WeakSet
 
-from ..exceptions import ConfigurationError
+from ...exceptions import ConfigurationError
 from .asynchronous import SqlalchemyAsyncOutbox, write_rows
 from .base import BaseOutbox, OnError, Outcome
 from .connections import SessionSource, check_dialect, find_session_dialect

@@ -18,8 +18,8 @@ from odp_logging import (
 )
 from odp_logging.emulator import Emulator
 
-from ..emulated import build_client, list_warnings
-from ..postgresql import PostgresServer, needs_postgresql
+from ...emulated import build_client, list_warnings
+from ...postgresql import PostgresServer, needs_postgresql
 from .conftest import (
     Buy,
     check_balance,

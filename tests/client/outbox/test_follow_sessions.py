@@ -11,7 +11,7 @@ import pytest
 from odp_logging import ConfigurationError, OdpClient, OutboxError, outbox
 from odp_logging.emulator import Emulator
 
-from ..postgresql import PostgresServer, needs_postgresql
+from ...postgresql import PostgresServer, needs_postgresql
 from .conftest import Buy, check_balance, list_names, list_orders, list_sent
 
 pytest.importorskip("psycopg")

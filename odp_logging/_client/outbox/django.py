@@ -160,7 +160,7 @@ def _find_end(connection: Any) -> _TransactionEnd:
 
 def _build_error_class() -> Any:
     """Return a class that Django also knows, so that it rolls back."""
-    from ..exceptions import OutboxError
+    from ...exceptions import OutboxError
 
     module: Any = sys.modules["django.db"]
     return type("OutboxError", (OutboxError, module.DatabaseError), {})

@@ -12,8 +12,8 @@ import pytest
 from odp_logging import OdpClient, OdpHandler, event
 from odp_logging.emulator import Emulator
 
-from ..emulated import build_client
-from ..postgresql import PostgresServer, postgres, postgres_server
+from ...emulated import build_client
+from ...postgresql import PostgresServer, postgres, postgres_server
 
 __all__ = ["postgres", "postgres_server"]
 

@@ -16,7 +16,7 @@ from django.db import connections, transaction
 from django.db.utils import Error as DjangoError
 from sqlalchemy.orm import Session
 
-from ..postgresql import PostgresServer
+from ...postgresql import PostgresServer
 
 INSERT = "INSERT INTO orders (name) VALUES ('{}')"
 
