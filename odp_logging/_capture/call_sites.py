@@ -193,7 +193,7 @@ def recognize_names(event_dict: Mapping[Any, Any]) -> KnownNames | None:
     """
     Return what the names in a tagged *event_dict* say; None for the general path.
 
-    That has to look at names that were not seen before, and at a record.
+    The general path inspects names that were not seen before, and records.
     """
     names = tuple(event_dict)
     known = _known_names.get(names)

@@ -3,8 +3,8 @@ The fast path of a log call: copies common ``odp_*`` fields in one pass.
 
 `OdpHandler.handle` and `OdpProcessor` call `capture_plain` first. Where that returns
 None, the general path calls `capture.capture`, which defines what is captured.
-On the flusher's thread `fast_encode.encode_plain` makes an event of the tuple; where it
-cannot, `complete_capture` makes a `Capture` of it.
+On the flusher's thread `fast_encode.encode_plain` makes an event of the tuple. Where it
+cannot, or the store needs the size, `complete_capture` makes a `Capture` of it.
 """
 
 from __future__ import annotations

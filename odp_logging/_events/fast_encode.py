@@ -33,7 +33,8 @@ def encode_plain(fields: tuple[Any, ...], event_id: str) -> OdpEvent | None:
     Return the event that `make_event` would build; None if a value may need adjusting.
 
     Accepts text, numbers, booleans and None within ODP's limits, which is nearly all
-    that is ever logged. The event keeps the dict of identifiers itself.
+    that is ever logged. The event keeps the dict of identifiers itself, in which
+    integers are replaced by text.
 
     Args:
         fields: The first seven fields of a `Capture`; any further ones are ignored.

@@ -51,7 +51,8 @@ class Flusher:
         shutdown_limit: Seconds the exit may wait for this flusher in total.
         on_start: Called at the first `wake` in this process, and at the first one after
             each `finish`.
-        on_wake: Called by each `wake`, on its caller's thread.
+        on_wake: Called by a `wake` of which the thread does not know yet, on its
+            caller's thread.
         reports: Reports the outcome of each batch; no lock is held meanwhile.
         on_thread_start: Called first on the flusher's thread.
         load_modules: Imports what building and sending events needs. Called before the
@@ -160,9 +161,9 @@ class Flusher:
             urgent: Whether to send the events at once, even if no batch is full.
         """
         is_known = batch_full and self._schedule.is_batch_full and not urgent
-        if is_known and self._is_started and not self.idle:
-            # During an outage a batch is full at each put, and waking the thread would
-            # take longer than the put itself.
+        if is_known and self._is_started and not (self.idle or self.inbox.nearly_full):
+            # During an outage a batch is full at each check, and waking the thread
+            # would take longer than the put itself.
             return
         self._schedule.request(batch_full=batch_full, urgent=urgent)
         if not self._is_started:
@@ -220,6 +221,7 @@ class Flusher:
 
     def request_flush(self) -> int:
         """Request to send the waiting events; return the sequence of the newest one."""
+        self.store.apply_bounds()
         sequence = self.store.get_last_sequence()
         self._schedule.request_flush(sequence)
         if sequence > self.progress.get_settled_sequence():

@@ -62,7 +62,7 @@ class InlineDelivery:
         for _ in range(_BACKPRESSURE_POLL_COUNT):
             if not inbox.nearly_full or not self._worker.has_progress():
                 return
-            self._dispatcher.schedule.wake()  # it may wait for the end of a burst
+            self._dispatcher.schedule.wake()  # its thread may wait out a burst
             Wakeup().wait(_BACKPRESSURE_POLL_SECONDS)
 
     def try_once(self) -> None:

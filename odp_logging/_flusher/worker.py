@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 _IDLE_WAIT_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 1.0
 _BURST_SECONDS = 0.02
-"""Longest wait for the end of a burst of log calls. Building their events next to them
-would take the GIL from them: 2,000 calls in a row took twice as long, and a web request
-that makes them as well."""
+"""Longest wait for the end of a burst of log calls. If their events are built
+meanwhile, the flusher takes the GIL from the log calls: 2,000 calls took twice as
+long."""
 
 
 class WorkerState(Enum):
@@ -303,7 +303,7 @@ class Worker:
             schedule.wait(left)
 
     def _wait_for_end_of_burst(self) -> None:
-        """Wait a moment after a batch became full, unless more than that is due."""
+        """Wait a moment after a batch became full, unless something else is due."""
         progress, schedule = self._dispatcher.progress, self._schedule
         until = self._clock() + _BURST_SECONDS
         while schedule.is_batch_full and not (

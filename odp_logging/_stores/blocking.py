@@ -66,6 +66,12 @@ class BlockingBuffer(Buffer):
         pending = self._pending
         return not self._limits.is_exceeded(pending.count() + 1, pending.size + size)
 
+    def take(self, requests: int = 1) -> Batch:
+        """Take events, and wake the callers: JSON may be smaller than the estimate."""
+        batch = super().take(requests)
+        self._room.wake()
+        return batch
+
     def settle(self, batch: Batch, delivery: Delivery) -> None:
         """Settle *batch*, and wake the callers that wait for room."""
         super().settle(batch, delivery)

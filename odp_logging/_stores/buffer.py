@@ -34,11 +34,11 @@ class Buffer(BaseStore):
     A `Store` in memory.
 
     `put`, or a log call by itself, appends to the queue of `inbox` without a lock, and
-    `take` builds events directly from it. Only where the bounds could be reached, or a
-    caller wants the exact counts, is the inbox accounted: the sizes of its events are
-    computed. That is done by a caller that gets the lock without waiting. So a log call
-    never waits for another one, and a signal handler or finalizer that logs in the
-    middle of one cannot deadlock.
+    `take` builds events directly from it. The inbox is accounted, so that its events
+    have a size, where they could reach the bounds, for a large event, and where a
+    caller reads the counts. A log call does that only if it gets the lock without
+    waiting. So it never waits for another one, and a signal handler or finalizer that
+    logs in the middle of one cannot deadlock.
 
     Args:
         build: Builds the event from what was put, on the flusher's thread, with the id
@@ -107,6 +107,8 @@ class Buffer(BaseStore):
         )
         self._counts_dirty = False
         self._has_large_event = False
+        self._event_size = 0
+        """Bytes of the newest event in the inbox, when it was checked last."""
         self._update_inbox()
 
     # Any thread: puts.
@@ -152,36 +154,41 @@ class Buffer(BaseStore):
         limits, incoming, pending = self._limits, self.inbox.queue, self._pending
         if self._counts_dirty or self._has_large_event:
             self._account_incoming()
-        # A part at a time, so that no log call takes longer for it than 0.5 ms.
-        while len(incoming) >= limits.compute_account_after(
-            pending.count(), pending.size
-        ):
+        elif len(incoming) >= self._compute_account_after():
+            # A part of many, so that no log call takes longer for it than 0.5 ms.
             self._account_incoming(ACCOUNT_CHUNK)
-        count, size, event_size = len(incoming), pending.size, LARGE_EVENT_BYTES
-        if count > limits.count_to_batch(size):
-            # Perhaps full by bytes. All are assumed to be as large as the newest one.
+        count = len(incoming)
+        if count:
+            # The others are assumed to be as large as the newest one.
             newest = incoming[-1]
             if type(newest) is tuple:
                 newest = self._complete_capture(newest)
-            event_size = newest.size
-            size += count * event_size
-        self._update_inbox(event_size)
+            self._event_size = newest.size
+        size = pending.size + count * self._event_size
+        self._update_inbox()
         return limits.is_due(len(pending.waiting) + count, size)
+
+    def _compute_account_after(self) -> int:
+        pending = self._pending
+        return self._limits.compute_account_after(
+            pending.count(), pending.size, self._event_size
+        )
 
     def _is_due(self) -> bool:
         return self._limits.is_due(len(self._pending.waiting), self._pending.size)
 
     def _account_incoming(self, max_count: int = sys.maxsize) -> None:
         """Move the inbox in, and apply the bounds. Caller holds self._lock."""
-        if not (self.inbox.queue or self._counts_dirty or self._has_large_event):
+        incoming = self.inbox.queue
+        if not (incoming or self._counts_dirty or self._has_large_event):
             return
         self._recover_counts()
         self._counts_dirty = True
         self._has_large_event = False
         pending, counters, limits = self._pending, self._counters, self._limits
         # Counted once: log calls of other threads go on appending meanwhile.
-        count = min(max_count, len(self.inbox.queue))
-        largest = pending.account(self.inbox.queue, count, counters)
+        count = min(max_count, len(incoming))
+        largest = pending.account(incoming, count, counters)
         if largest > limits.max_bytes:
             self._drop_oversized(pending)
         while pending.waiting and limits.is_exceeded(pending.count(), pending.size):
@@ -214,7 +221,7 @@ class Buffer(BaseStore):
         pending.recount(counters)
         self._counts_dirty = False  # last: if cut off too, the next caller repeats this
 
-    def _update_inbox(self, event_size: int = LARGE_EVENT_BYTES) -> None:
+    def _update_inbox(self) -> None:
         """Tell log calls when to check next, and whether to wait for room."""
         pending = self._pending
         self._limits.update_inbox(
@@ -222,7 +229,7 @@ class Buffer(BaseStore):
             len(pending.waiting),
             pending.count(),
             pending.size,
-            event_size,
+            self._event_size,
         )
 
     def _is_above_high_water(self) -> bool:
@@ -243,10 +250,11 @@ class Buffer(BaseStore):
 
     @with_lock
     def _start_take(self, requests: int) -> tuple[list[Any], int]:
+        self._recover_counts()
         # Left by a take that an exception of a signal handler cut off.
         if self._pending.building:
             self._pending.return_unbuilt()
-        if self._counts_dirty or self._has_large_event:
+        if self._has_large_event:
             self._account_incoming()
         self._counts_dirty = True
         max_unsettled = self._limits.batch_size * requests
@@ -286,6 +294,7 @@ class Buffer(BaseStore):
     def discard(self, reason: str) -> int:
         """Drop all events; those sent without an answer are counted as ``in_doubt``."""
         pending, counters, dropped = self._pending, self._counters, self._dropped
+        self._recover_counts()  # first: it may complete a move of the oldest events
         pending.return_unbuilt()
         self._account_incoming()
         # First to the spool, so that the next process can send them.
@@ -328,12 +337,22 @@ class Buffer(BaseStore):
         self._recover_counts()
         return self._pending.last_sequence + len(self.inbox.queue)
 
+    @with_lock
+    def apply_bounds(self) -> None:
+        """Drop what exceeds the bounds, if that may lower the last sequence."""
+        if not self._drop_oldest or self._has_large_event:
+            self._account_incoming()
+
     def get_settled_sequence(self) -> int:
         """Return the sequence number up to which every event is settled."""
         return self._lock.hold(self._pending.get_settled_sequence)
 
     def counts(self) -> Counts:
-        """Return the counts of all events so far, which always balance."""
+        """
+        Return the counts of all events so far, which always balance.
+
+        Accounts the inbox, for exact counts, and so may drop or spill events.
+        """
         if self._lock.is_owned():
             # A signal handler or finalizer interrupted an update. Nothing is recovered
             # here, since the interrupted code goes on writing.

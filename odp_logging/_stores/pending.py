@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from .._events.batch import Batch, Invalid, count_per_request, format_origin
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from .counts import Counters
 
 EncodeBatch = Callable[[Sequence[Any], Sequence[str]], Sequence["OdpEvent | None"]]
-"""Returns the events of those that need no adjusting, with these ids; else None."""
+"""Returns for each its event with this id, or None if it may need adjusting."""
 
-_SENTINEL = object()
+
+def _pop_oldest(queue: deque[Any], count: int) -> Iterable[Any]:
+    # Compares nothing: an event's __eq__ is Python, where a signal handler may raise.
+    return starmap(queue.popleft, repeat((), count))
 
 
 class PendingEvents:
@@ -38,7 +41,7 @@ class PendingEvents:
     def __init__(self, complete_capture: Callable[[Any], Any]) -> None:
         self._complete_capture = complete_capture
         self.waiting: deque[Any] = deque()
-        """Accounted, so each has a size, and not touched by a take yet."""
+        """Accounted, so each has a size, and in no request."""
         self.building: list[Any] = []
         """What the current take builds events from, without the lock."""
         self._accounted = 0
@@ -67,7 +70,7 @@ class PendingEvents:
         Return the largest of their sizes.
         """
         # One step in C: an exception of a signal handler cannot come in between.
-        self.waiting.extend(islice(iter(incoming.popleft, _SENTINEL), count))
+        self.waiting.extend(_pop_oldest(incoming, count))
         # No calls in between, see `recount`.
         counters.accepted += count
         self.last_sequence += count
@@ -128,7 +131,7 @@ class PendingEvents:
         """
         Reserve waiting events for a take, and then those of *incoming*.
 
-        The latter need not be accounted: `record_built` adds the bytes of their JSON.
+        Those need not be accounted: `finish_building` adds the bytes of their JSON.
 
         Args:
             max_unsettled: Number of events that may be unsettled after the take.
@@ -142,9 +145,9 @@ class PendingEvents:
         # Held from here before it is filled, so that an exception loses none of it.
         self.building, self._accounted = fresh, accounted
         # One step in C each, as in `account`.
-        fresh.extend(islice(iter(self.waiting.popleft, _SENTINEL), accounted))
+        fresh.extend(_pop_oldest(self.waiting, accounted))
         count = min(room - accounted, len(incoming))
-        fresh.extend(islice(iter(incoming.popleft, _SENTINEL), count))
+        fresh.extend(_pop_oldest(incoming, count))
         counters.accepted += count
         self.last_sequence += count
         return fresh, self.last_sequence - len(self.waiting) - len(fresh)
@@ -175,7 +178,7 @@ class PendingEvents:
         Args:
             sequence: Sequence number before that of the first one.
             max_count, max_bytes: Limits of the batch that is returned: the first
-                unsettled events. There are more if several requests failed at once.
+                unsettled events. More are unsettled if several requests failed at once.
         """
         sequences = [sequence + 1 + position for position in built.positions]
         size = self.size + sum([len(event.json) for event in built.events])
@@ -215,7 +218,11 @@ class PendingEvents:
         sequences = [self._sequences[position] for position in kept]
         in_doubt = self._in_doubt
         if in_doubt or delivery.in_doubt:
-            sent = [self._sequences[position] for position in delivery.in_doubt]
+            sent = [
+                self._sequences[position]
+                for position in kept
+                if position in delivery.in_doubt
+            ]
             in_doubt = in_doubt.union(sent).intersection(
                 (*sequences, *self._sequences[count:])
             )
@@ -268,7 +275,7 @@ class PendingEvents:
 def _cut_to_limits(
     events: Sequence[OdpEvent], max_count: int, max_bytes: int
 ) -> Sequence[OdpEvent]:
-    """Return the first events, as many as fit into that many requests."""
+    """Return the first *max_count* events, as many as fit into *max_bytes*."""
     events = events[:max_count]
     sizes = [len(event.json) for event in events]
     if sum(sizes) + len(sizes) + 2 <= max_bytes:  # with commas and brackets

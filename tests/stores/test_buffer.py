@@ -736,3 +736,56 @@ def test_log_calls_to_a_full_buffer_drop_several_events_at_once():
     counts = store.counts()
     assert (counts.pending, counts.dropped) == (1000, {"overflow": 4000})
     assert read_numbers(store.take())[0] == 4000
+
+
+def test_a_flush_waits_for_no_event_that_the_bounds_drop():
+    """With "drop_newest", what exceeds the bound has no sequence to wait for."""
+    store = make(**BareEvents().settings(), max_size=1000, overflow="drop_newest")
+    store.inbox.queue.extend(map(bare, range(1000)))
+    store.counts()
+    store.inbox.queue.extend(map(bare, range(1000, 1009)))
+    store.apply_bounds()
+    last = store.get_last_sequence()
+
+    assert last == 1000
+    assert store.counts().dropped == {"overflow": 9}
+    while store.counts().pending:
+        batch = store.take()
+        store.settle(batch, Delivery(len(batch.events)))
+    assert store.get_settled_sequence() == last
+
+
+def test_a_fork_while_a_log_call_accounts_ends():
+    """In the child, the interrupted accounting goes on with the parent's parts."""
+    store = make(**BareEvents().settings(), max_size=0)
+    store.inbox.queue.extend(map(bare, range(600)))
+    store.inbox.check_after = 1
+    account = store._pending.account
+
+    def fork(*arguments: Any) -> int:
+        store.after_fork()  # as a signal handler that forks has it called in the child
+        return account(*arguments)
+
+    store._pending.account = fork  # type: ignore[method-assign]
+    store._counts_dirty = True
+    store.check_due()
+    assert len(store.inbox.queue) == 0
+    assert store.counts().accepted == 0
+
+
+def test_large_events_in_the_inbox_count_for_the_high_water_mark():
+    """Their bytes are estimated by the newest one before they are accounted."""
+    store = make(
+        complete_capture=lambda logged: event(0, text="x" * 1000),
+        max_size=0,
+        max_bytes=100_000,
+        batch_size=500,
+    )
+    for _ in range(70):
+        store.inbox.queue.append(bare(0))
+        if len(store.inbox.queue) >= store.inbox.check_after:
+            store.check_due()
+        if store.inbox.nearly_full:
+            break
+    assert store.inbox.nearly_full
+    assert store.counts().dropped == {}
