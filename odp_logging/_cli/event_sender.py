@@ -124,7 +124,7 @@ class EventSender:
     def _send_batch(self, transport: BaseTransport, deadline: float) -> Delivery:
         """Send the first events in one request; those that are settled leave."""
         first = self._pending[: self._config.max_batch_size]
-        sizes = (len(event.json) for _, event in first)
+        sizes = [len(event.json) for _, event in first]
         first = first[: count_per_request(sizes, self._config.max_batch_bytes)]
         batch = Batch([event for _, event in first])
         delivery = transport.send(batch, deadline=deadline)

@@ -17,9 +17,9 @@ from types import MappingProxyType
 from typing import Any
 
 from .body import LIBRARY_DATA, SOURCE
-from .event import OdpEvent
+from .event import EMPTY, OdpEvent, set_adjusted, set_identifiers, set_json
 from .identifiers import is_alias, is_placeholder
-from .lazy_event import NONE, LazyEvent, set_adjusted, set_identifiers, set_json
+from .lazy_event import LazyEvent
 from .rules import DEFAULT_TYPE, MAX_INTEGER, MAX_TEXT
 
 _MAX_IDENTIFIERS = 8
@@ -73,7 +73,7 @@ def encode_plain(fields: tuple[Any, ...], event_id: str) -> OdpEvent | None:
     event = _new(LazyEvent)
     set_json(event, json)
     set_identifiers(event, MappingProxyType(identifiers))
-    set_adjusted(event, NONE)
+    set_adjusted(event, EMPTY)
     return event
 
 

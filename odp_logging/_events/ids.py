@@ -50,15 +50,20 @@ def generate_ids(count: int) -> list[str]:
     digits = random.hex().encode()
     text = bytearray(_TEMPLATE * count)
     # The first digit of all ids, then the second of all: few steps for any count.
-    for source, target in enumerate(_DIGIT_POSITIONS):
+    for source, target in _COLUMNS:
         text[target :: len(_TEMPLATE)] = digits[source::32]
     text[_VARIANT_POSITION :: len(_TEMPLATE)] = digits[16::32].translate(_VARIANTS)
-    text[_VERSION_POSITION :: len(_TEMPLATE)] = b"4" * count
     return text.decode().split()
 
 
 _TEMPLATE = b"00000000-0000-4000-8000-000000000000 "
+_VERSION_POSITION, _VARIANT_POSITION = 14, 19
 _DIGIT_POSITIONS = [n for n, digit in enumerate(_TEMPLATE) if digit in b"048"]
-_VERSION_POSITION = 14
-_VARIANT_POSITION = 19
+_COLUMNS = [
+    (source, target)
+    for source, target in enumerate(_DIGIT_POSITIONS)
+    if target not in (_VERSION_POSITION, _VARIANT_POSITION)
+]
+"""Where the random digits come from and go to; those of version and variant are set."""
+
 _VARIANTS = bytes.maketrans(b"0123456789abcdef", b"89ab" * 4)

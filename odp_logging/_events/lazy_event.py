@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
-from .event import OdpEvent, copy_attributes, parse_event
+from .event import OdpEvent, copy_attributes, parse_event, set_json
 
 
 class LazyEvent(OdpEvent):
@@ -35,14 +33,5 @@ class LazyEvent(OdpEvent):
 def make_lazy_event(json: bytes) -> OdpEvent:
     """Return the event of *json*, which this process wrote and whose checksum holds."""
     event = object.__new__(LazyEvent)
-    object.__setattr__(event, "json", json)
+    set_json(event, json)
     return event
-
-
-# These set single attributes: setting all takes 1 µs, and hardly any event is asked for
-# its data. They are the slots' own setters; object.__setattr__ takes twice the time.
-_slots = vars(OdpEvent)
-set_json = _slots["json"].__set__
-set_identifiers = _slots["identifiers"].__set__
-set_adjusted = _slots["adjusted"].__set__
-NONE: Mapping[str, int] = MappingProxyType({})

@@ -221,7 +221,6 @@ class Flusher:
 
     def request_flush(self) -> int:
         """Request to send the waiting events; return the sequence of the newest one."""
-        self.store.apply_bounds()
         sequence = self.store.get_last_sequence()
         self._schedule.request_flush(sequence)
         if sequence > self.progress.get_settled_sequence():

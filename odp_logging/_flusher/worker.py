@@ -292,25 +292,32 @@ class Worker:
 
     def _wait_for_batch(self) -> None:
         """Wait until the batch is full, `interval` has passed, or a flush is due."""
-        progress, schedule = self._dispatcher.progress, self._schedule
+        schedule = self._schedule
         until = self._clock() + self._interval
         # Before the wait, because the imports take time.
         self._dispatcher.prepare_with_lock()
-        while not (schedule.should_send() or progress.has_callbacks()):
+        while not (schedule.should_send() or self._is_awaited()):
             left = until - self._clock()
-            if left <= 0 or schedule.flush_sequence > progress.get_settled_sequence():
+            if left <= 0:
                 return
             schedule.wait(left)
 
+    def _is_awaited(self) -> bool:
+        """Whether a caller waits for events that are not settled."""
+        progress = self._dispatcher.progress
+        return (
+            progress.has_callbacks()
+            or self._schedule.flush_sequence > progress.get_settled_sequence()
+        )
+
     def _wait_for_end_of_burst(self) -> None:
         """Wait a moment after a batch became full, unless something else is due."""
-        progress, schedule = self._dispatcher.progress, self._schedule
+        schedule = self._schedule
         until = self._clock() + _BURST_SECONDS
         while schedule.is_batch_full and not (
             schedule.is_urgent
             or schedule.drain is not None
-            or schedule.flush_sequence > progress.get_settled_sequence()
-            or progress.has_callbacks()
+            or self._is_awaited()
             or self._inbox.nearly_full
             or self.is_stopped()
         ):

@@ -175,13 +175,6 @@ class BaseStore(Store):
         """Return the number of events still to be sent."""
         return self.counts().waiting
 
-    def apply_bounds(self) -> None:
-        """
-        Drop what exceeds the bounds, before a flush reads the last sequence.
-
-        By default nothing is dropped later that an earlier put has counted.
-        """
-
     def is_nearly_full(self) -> bool:
         """Whether events should move to the overflow store instead of waiting here."""
         return False

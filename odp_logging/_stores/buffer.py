@@ -160,10 +160,7 @@ class Buffer(BaseStore):
         count = len(incoming)
         if count:
             # The others are assumed to be as large as the newest one.
-            newest = incoming[-1]
-            if type(newest) is tuple:
-                newest = self._complete_capture(newest)
-            self._event_size = newest.size
+            self._event_size = pending.complete(incoming[-1]).size
         size = pending.size + count * self._event_size
         self._update_inbox()
         return limits.is_due(len(pending.waiting) + count, size)
@@ -243,7 +240,7 @@ class Buffer(BaseStore):
         """Return the oldest events for *requests* requests, built on this thread."""
         fresh, sequence = self._start_take(requests)
         built = build_events(
-            self._build, self._encode_batch, self._complete_capture, fresh
+            self._build, self._encode_batch, self._pending.complete, fresh
         )
         finish = partial(self._finish_take, fresh, built, sequence, requests)
         return self._lock.hold(finish)
@@ -335,13 +332,11 @@ class Buffer(BaseStore):
 
     def _read_last_sequence(self) -> int:
         self._recover_counts()
-        return self._pending.last_sequence + len(self.inbox.queue)
-
-    @with_lock
-    def apply_bounds(self) -> None:
-        """Drop what exceeds the bounds, if that may lower the last sequence."""
         if not self._drop_oldest or self._has_large_event:
+            # What the bounds drop of these later would have no sequence any more, and
+            # a flush would wait for it.
             self._account_incoming()
+        return self._pending.last_sequence + len(self.inbox.queue)
 
     def get_settled_sequence(self) -> int:
         """Return the sequence number up to which every event is settled."""

@@ -21,7 +21,7 @@ EncodeBatch = Callable[[Sequence[Any], Sequence[str]], Sequence["OdpEvent | None
 """Returns for each its event with this id, or None if it may need adjusting."""
 
 
-def _pop_oldest(queue: deque[Any], count: int) -> Iterable[Any]:
+def _pop_first(queue: deque[Any], count: int) -> Iterable[Any]:
     # Compares nothing: an event's __eq__ is Python, where a signal handler may raise.
     return starmap(queue.popleft, repeat((), count))
 
@@ -63,6 +63,10 @@ class PendingEvents:
         """Return the number of events."""
         return len(self.waiting) + len(self.building) + len(self.unsettled)
 
+    def complete(self, logged: Any) -> Any:
+        """Return *logged*; a capture with a size if it is a bare tuple."""
+        return self._complete_capture(logged) if type(logged) is tuple else logged
+
     def account(self, incoming: deque[Any], count: int, counters: Counters) -> int:
         """
         Move the first *count* entries of *incoming* to the waiting events.
@@ -70,7 +74,7 @@ class PendingEvents:
         Return the largest of their sizes.
         """
         # One step in C: an exception of a signal handler cannot come in between.
-        self.waiting.extend(_pop_oldest(incoming, count))
+        self.waiting.extend(_pop_first(incoming, count))
         # No calls in between, see `recount`.
         counters.accepted += count
         self.last_sequence += count
@@ -80,10 +84,8 @@ class PendingEvents:
         waiting = self.waiting
         largest = 0
         for index in range(-count, 0):
-            logged = waiting[index]
-            if type(logged) is tuple:
-                # Replaced in place: an exception here loses no event.
-                waiting[index] = logged = self._complete_capture(logged)
+            # Replaced in place: an exception here loses no event.
+            waiting[index] = logged = self.complete(waiting[index])
             size = logged.size
             self.size += size
             if size > largest:
@@ -145,9 +147,9 @@ class PendingEvents:
         # Held from here before it is filled, so that an exception loses none of it.
         self.building, self._accounted = fresh, accounted
         # One step in C each, as in `account`.
-        fresh.extend(_pop_oldest(self.waiting, accounted))
+        fresh.extend(_pop_first(self.waiting, accounted))
         count = min(room - accounted, len(incoming))
-        fresh.extend(_pop_oldest(incoming, count))
+        fresh.extend(_pop_first(incoming, count))
         counters.accepted += count
         self.last_sequence += count
         return fresh, self.last_sequence - len(self.waiting) - len(fresh)
@@ -156,8 +158,7 @@ class PendingEvents:
         """Return what a take was building to the waiting events, accounted."""
         building = self.building
         for index, logged in enumerate(building):
-            if type(logged) is tuple:
-                building[index] = self._complete_capture(logged)
+            building[index] = self.complete(logged)
         size = sum([logged.size for logged in building[self._accounted :]])
         waiting = deque((*building, *self.waiting))
         # No calls below, as in `remove_larger`.
@@ -278,8 +279,6 @@ def _cut_to_limits(
     """Return the first *max_count* events, as many as fit into *max_bytes*."""
     events = events[:max_count]
     sizes = [len(event.json) for event in events]
-    if sum(sizes) + len(sizes) + 2 <= max_bytes:  # with commas and brackets
-        return events
     return events[: count_per_request(sizes, max_bytes)]
 
 
@@ -321,7 +320,7 @@ def build_event(
 def build_events(
     build: Callable[..., OdpEvent | None],
     encode_batch: EncodeBatch,
-    complete_capture: Callable[[Any], Any],
+    complete: Callable[[Any], Any],
     fresh: list[Any],
 ) -> Built:
     """
@@ -329,7 +328,7 @@ def build_events(
 
     Args:
         build: Builds a single event, where *encode_batch* returned None for it.
-        complete_capture: See `PendingEvents`.
+        complete: See `PendingEvents.complete`.
     """
     event_ids = generate_ids(len(fresh))
     # Without a pause: giving up the GIL after each 100 events shortens the longest gap
@@ -344,9 +343,7 @@ def build_events(
     for position, (event, event_id) in enumerate(zip(encoded, event_ids)):
         result: OdpEvent | Invalid | None = event
         if result is None:
-            logged = fresh[position]
-            if type(logged) is tuple:
-                fresh[position] = logged = complete_capture(logged)
+            fresh[position] = logged = complete(fresh[position])
             result = build_event(build, logged, event_id)
         if isinstance(result, Identified):
             events.append(result)

@@ -121,7 +121,7 @@ class LeasedEvents:
         suspects = [index for index, entry in enumerate(first) if entry.is_suspect]
         if suspects:  # sent alone, after those before it
             first = first[: suspects[0] or 1]
-        sizes = (len(entry.event.json) for entry in first)
+        sizes = [len(entry.event.json) for entry in first]
         selected = first[: count_per_request(sizes, self._batch_bytes)]
         for entry in selected:
             # A flag for each event: a batch may mix new events and those of a retry.

@@ -128,7 +128,7 @@ class Batches:
             events.append(event)
         if broken:
             self._add_broken_as_dead_letters(file, broken)
-        count = count_per_request((len(row.body) for row in rows), self._batch_bytes)
+        count = count_per_request([len(row.body) for row in rows], self._batch_bytes)
         is_truncated = count < len(rows) or file.count > len(rows)
         return rows[:count], events[:count], is_truncated
 
